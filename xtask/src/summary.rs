@@ -1,0 +1,223 @@
+//! Reads the output of test runners line by line and adds it up.
+//!
+//! ```text
+//!      Running tests/memory.rs (...)                    a runner starts
+//! test heap ... ok
+//! test hugetlb ... ignored, needs free huge pages       a skipped test with its reason
+//! skipped: needs python3                                a reason that a test printed itself
+//! test result: ok. 1 passed; 0 failed; 1 ignored; ...   the runner's own count; it ended in order
+//! ```
+//!
+//! A runner that starts and gives no count (it crashed, or left by `exit`) counts as one failed test when
+//! cargo says that something failed: without that, a crash of the harness would read as fewer tests, all
+//! passed.
+
+use std::fmt;
+
+/// What all runners together have said.
+#[derive(Default)]
+pub(crate) struct Summary {
+    passed: u64,
+    failed: u64,
+    skipped: u64,
+    /// `name: reason` or a bare reason, in the order seen, each once.
+    reasons: Vec<String>,
+    /// Sentences about what failed beside single tests.
+    troubles: Vec<String>,
+    /// The runner that has started and not counted yet.
+    open: Option<String>,
+    /// Runners that ended without a count.
+    silent: Vec<String>,
+}
+
+impl Summary {
+    /// Takes in one line of output, without its line end.
+    pub(crate) fn line(&mut self, line: &str) {
+        let line = without_colours(line);
+        let line = line.trim();
+        if let Some(runner) = runner(line) {
+            self.close_runner();
+            self.open = Some(runner.to_owned());
+        } else if let Some([passed, failed, ignored]) = counts(line) {
+            self.passed += passed;
+            self.failed += failed;
+            self.skipped += ignored;
+            self.open = None;
+        } else if let Some(reason) = reason(line)
+            && !self.reasons.contains(&reason)
+        {
+            self.reasons.push(reason);
+        }
+    }
+
+    /// The runner that has started and not given its counts yet.
+    pub(crate) fn running(&self) -> Option<&str> {
+        self.open.as_deref()
+    }
+
+    /// Ends one run of cargo: `succeeded` is its exit status.
+    pub(crate) fn end_of_run(&mut self, succeeded: bool) {
+        self.close_runner();
+        let silent = std::mem::take(&mut self.silent);
+        if succeeded {
+            return;
+        }
+        for runner in &silent {
+            self.trouble(format!("{runner} ended without a result"));
+        }
+        if self.failed == 0 {
+            self.trouble("cargo test failed before any test did; see above".to_owned());
+        }
+    }
+
+    /// Counts something that went wrong outside of any test as one failure.
+    pub(crate) fn trouble(&mut self, sentence: String) {
+        self.failed += 1;
+        self.troubles.push(sentence);
+    }
+
+    /// Whether tests ran, and none failed.
+    pub(crate) fn is_success(&self) -> bool {
+        self.failed == 0 && self.passed > 0
+    }
+
+    fn close_runner(&mut self) {
+        self.silent.extend(self.open.take());
+    }
+}
+
+/// The reasons of skipped tests, what failed beside tests, and the closing line.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for reason in &self.reasons {
+            writeln!(f, "skipped: {reason}")?;
+        }
+        for trouble in &self.troubles {
+            writeln!(f, "failed: {trouble}")?;
+        }
+        if self.passed + self.failed == 0 {
+            writeln!(f, "no test ran")?;
+        }
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
+    }
+}
+
+/// The name in the line by which cargo announces a runner.
+fn runner(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("Running ").or_else(|| line.starts_with("Doc-tests ").then_some(line))?;
+    // "Running tests/memory.rs (target/debug/deps/memory-0123456789abcdef)"; a program's own "Running for 3
+    // s" is not one.
+    (name == line || name.ends_with(')')).then(|| name.split(" (").next().unwrap_or(name))
+}
+
+/// Passed, failed and ignored, from a runner's closing line.
+fn counts(line: &str) -> Option<[u64; 3]> {
+    let (_verdict, counts) = line.strip_prefix("test result: ")?.split_once(". ")?;
+    let count = |what: &str| {
+        let part = counts.split("; ").find_map(|part| part.strip_suffix(what))?;
+        part.trim().parse().ok()
+    };
+    Some([count("passed")?, count("failed")?, count("ignored")?])
+}
+
+/// Why a test was skipped, with its name where the line has it.
+fn reason(line: &str) -> Option<String> {
+    if let Some(reason) = line.strip_prefix("skipped: ") {
+        return Some(reason.to_owned());
+    }
+    let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
+    let reason = outcome.strip_prefix("ignored")?;
+    let reason = reason.trim_start_matches(", ").trim_start_matches("skipped: ");
+    Some(if reason.is_empty() { format!("{name}: no reason given") } else { format!("{name}: {reason}") })
+}
+
+/// The line without terminal escape sequences of the form `ESC [ ... letter`.
+fn without_colours(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("\x1b[") {
+        plain.push_str(before);
+        rest = after.trim_start_matches(|c: char| !c.is_ascii_alphabetic());
+        rest = rest.get(1..).unwrap_or("");
+    }
+    plain.push_str(rest);
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary(lines: &str, succeeded: bool) -> Summary {
+        let mut summary = Summary::default();
+        lines.lines().for_each(|line| summary.line(line));
+        summary.end_of_run(succeeded);
+        summary
+    }
+
+    const OK: &str = "\
+     Running unittests src/lib.rs (target/debug/deps/a-0123456789abcdef)
+test one ... ok
+test two ... ignored, needs huge pages
+test three ... ignored
+skipped: needs python3
+skipped: needs python3
+test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
+   Doc-tests rekindle
+test result: \x1b[32mok\x1b[m. 4 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s";
+
+    #[test]
+    fn counts_of_all_runners_are_added_and_reasons_listed_once() {
+        let summary = summary(OK, true);
+        assert!(summary.is_success());
+        assert_eq!(
+            summary.to_string(),
+            "skipped: two: needs huge pages\nskipped: three: no reason given\nskipped: needs python3\n\
+             5 passed, 0 failed, 2 skipped"
+        );
+    }
+
+    #[test]
+    fn a_failed_test_fails_the_whole() {
+        let lines =
+            "test result: FAILED. 3 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
+        let summary = summary(lines, false);
+        assert!(!summary.is_success());
+        assert_eq!(summary.to_string(), "3 passed, 2 failed, 0 skipped");
+    }
+
+    #[test]
+    fn a_runner_that_crashes_counts_as_a_failure_and_is_named() {
+        let crash = format!(
+            "{OK}\n     Running tests/memory.rs (target/debug/deps/memory-0123456789abcdef)\ntest a ..."
+        );
+        let summary = summary(&crash, false);
+        assert!(!summary.is_success());
+        let text = summary.to_string();
+        assert!(text.contains("failed: tests/memory.rs ended without a result\n"), "{text}");
+        assert!(text.ends_with("\n5 passed, 1 failed, 2 skipped"), "{text}");
+    }
+
+    #[test]
+    fn a_build_that_fails_is_a_failure_even_without_a_runner() {
+        let summary = summary("error: could not compile `rekindle`", false);
+        assert!(!summary.is_success());
+        assert!(summary.to_string().ends_with("\n0 passed, 1 failed, 0 skipped"));
+    }
+
+    #[test]
+    fn no_test_at_all_is_no_success() {
+        let nothing =
+            "test result: ok. 0 passed; 0 failed; 3 ignored; 0 measured; 9 filtered out; finished in 0.00s";
+        let summary = summary(nothing, true);
+        assert!(!summary.is_success());
+        assert_eq!(summary.to_string(), "no test ran\n0 passed, 0 failed, 3 skipped");
+    }
+
+    #[test]
+    fn what_a_program_prints_is_not_taken_for_a_runner() {
+        assert_eq!(runner("Running for 3 s"), None);
+        assert_eq!(runner("Running tests/a.rs (target/debug/deps/a-1)"), Some("tests/a.rs"));
+        assert_eq!(counts("test result: no idea"), None);
+    }
+}
