@@ -1,0 +1,87 @@
+//! The birth of a restored process: clone3(2) of ourselves, straight into the stub.
+
+use crate::{Errno, Result};
+
+/// `struct clone_args` (include/uapi/linux/sched.h).
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// All handlers of the child are set to the default (Linux 5.5).
+const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// Clones a child with the given pid that does nothing but jump to `entry` with `control` in `rbx`: it waits there
+/// for commands and never returns into our code. `EEXIST` when the pid is taken, `EPERM` without the right to choose
+/// it (`CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`). All signals are blocked in the child, and pass to its threads so.
+pub fn clone_into_stub(pid: i32, entry: u64, control: u64) -> Result<i32> {
+    let set_tid = [pid];
+    let args = CloneArgs {
+        flags: CLONE_CLEAR_SIGHAND,
+        exit_signal: libc::SIGCHLD as u64,
+        set_tid: set_tid.as_ptr() as u64,
+        set_tid_size: 1,
+        ..CloneArgs::default()
+    };
+    let all = !0_u64;
+    let mut before = 0_u64;
+    // SAFETY: the masks are live 8-byte values, which is the size passed.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, &raw mut before, 8);
+    }
+    let result: i64;
+    // SAFETY: `args` and `set_tid` are live for the call. In the parent the instruction sequence is an ordinary
+    // system call. The child has a copy of our memory and jumps to the stub at once, without touching the stack;
+    // no Rust code runs in it. The caller passes the address of a mapped stub; a wrong one kills only the child.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "mov rbx, {control}",
+            "xor r13d, r13d",
+            "jmp {entry}",
+            "2:",
+            control = in(reg) control,
+            entry = in(reg) entry,
+            inlateout("rax") libc::SYS_clone3 => result,
+            in("rdi") &raw const args,
+            in("rsi") size_of::<CloneArgs>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const before, 0_usize, 8);
+    }
+    if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result as i32) }
+}
+
+/// The bytes of a `struct clone_args` for a thread of the calling process, for a batch: `set_tid` is the address of
+/// a 32-bit tid, `stack_top` where its stack pointer begins.
+pub fn thread_clone_args(set_tid: u64, stack_base: u64, stack_len: u64) -> [u8; 88] {
+    let flags = libc::CLONE_VM
+        | libc::CLONE_FS
+        | libc::CLONE_FILES
+        | libc::CLONE_SIGHAND
+        | libc::CLONE_THREAD
+        | libc::CLONE_SYSVSEM;
+    let fields = [flags as u64, 0, 0, 0, 0, stack_base, stack_len, 0, set_tid, 1, 0];
+    let mut bytes = [0; 88];
+    for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
+        chunk.copy_from_slice(&field.to_le_bytes());
+    }
+    bytes
+}

@@ -1,0 +1,30 @@
+//! Files: what `rustix` has no call for.
+
+use crate::{Result, check};
+
+/// `O_*` bits that are the state of an open file description, not an order to open(2) (open(2); `O_LARGEFILE` is
+/// set by the kernel on 64-bit opens).
+pub mod open_flags {
+    #![expect(missing_docs, reason = "the names are those of open(2)")]
+    pub const ACCMODE: u32 = 0o3;
+    pub const CREAT: u32 = 0o100;
+    pub const EXCL: u32 = 0o200;
+    pub const NOCTTY: u32 = 0o400;
+    pub const TRUNC: u32 = 0o1000;
+    pub const APPEND: u32 = 0o2000;
+    pub const NONBLOCK: u32 = 0o4000;
+    pub const ASYNC: u32 = 0o20000;
+    pub const DIRECT: u32 = 0o40000;
+    pub const LARGEFILE: u32 = 0o100_000;
+    pub const DIRECTORY: u32 = 0o200_000;
+    pub const NOFOLLOW: u32 = 0o400_000;
+    pub const CLOEXEC: u32 = 0o2_000_000;
+    pub const PATH: u32 = 0o10_000_000;
+    pub const TMPFILE: u32 = 0o20_200_000;
+}
+
+/// Makes orphans of our descendants children of ours (`PR_SET_CHILD_SUBREAPER`).
+pub fn become_subreaper() -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }.into()).map(drop)
+}

@@ -1,0 +1,93 @@
+//! System-call numbers and constants that batches use, by their kernel names.
+
+macro_rules! numbers {
+    ($($name:ident = $value:expr, $source:literal;)*) => {
+        $(#[doc = $source] pub const $name: u32 = $value as u32;)*
+    };
+}
+
+numbers! {
+    CLOSE = libc::SYS_close, "close(2)";
+    LSEEK = libc::SYS_lseek, "lseek(2)";
+    MMAP = libc::SYS_mmap, "mmap(2)";
+    MPROTECT = libc::SYS_mprotect, "mprotect(2)";
+    MUNMAP = libc::SYS_munmap, "munmap(2)";
+    MREMAP = libc::SYS_mremap, "mremap(2)";
+    MADVISE = libc::SYS_madvise, "madvise(2)";
+    MLOCK2 = libc::SYS_mlock2, "mlock2(2)";
+    MLOCKALL = libc::SYS_mlockall, "mlockall(2)";
+    MBIND = libc::SYS_mbind, "mbind(2)";
+    MSEAL = libc::SYS_mseal, "mseal(2), Linux 6.10";
+    GET_MEMPOLICY = libc::SYS_get_mempolicy, "get_mempolicy(2)";
+    SET_MEMPOLICY = libc::SYS_set_mempolicy, "set_mempolicy(2)";
+    OPENAT = libc::SYS_openat, "openat(2)";
+    DUP3 = libc::SYS_dup3, "dup3(2)";
+    FCNTL = libc::SYS_fcntl, "fcntl(2)";
+    FCHDIR = libc::SYS_fchdir, "fchdir(2)";
+    CHDIR = libc::SYS_chdir, "chdir(2)";
+    CHROOT = libc::SYS_chroot, "chroot(2)";
+    UMASK = libc::SYS_umask, "umask(2)";
+    CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
+    READ = libc::SYS_read, "read(2)";
+    PREAD64 = libc::SYS_pread64, "pread(2)";
+    FUTEX = libc::SYS_futex, "futex(2)";
+    MEMFD_CREATE = libc::SYS_memfd_create, "memfd_create(2)";
+    PRCTL = libc::SYS_prctl, "prctl(2)";
+    ARCH_PRCTL = libc::SYS_arch_prctl, "arch_prctl(2)";
+    MODIFY_LDT = libc::SYS_modify_ldt, "modify_ldt(2)";
+    PERSONALITY = libc::SYS_personality, "personality(2)";
+    PRLIMIT64 = libc::SYS_prlimit64, "prlimit(2)";
+    RT_SIGACTION = libc::SYS_rt_sigaction, "rt_sigaction(2)";
+    RT_SIGPROCMASK = libc::SYS_rt_sigprocmask, "rt_sigprocmask(2)";
+    RT_SIGQUEUEINFO = libc::SYS_rt_sigqueueinfo, "rt_sigqueueinfo(2)";
+    RT_TGSIGQUEUEINFO = libc::SYS_rt_tgsigqueueinfo, "rt_tgsigqueueinfo(2)";
+    SIGALTSTACK = libc::SYS_sigaltstack, "sigaltstack(2)";
+    SET_TID_ADDRESS = libc::SYS_set_tid_address, "set_tid_address(2)";
+    SET_ROBUST_LIST = libc::SYS_set_robust_list, "set_robust_list(2)";
+    RSEQ = libc::SYS_rseq, "rseq(2)";
+    CLONE3 = libc::SYS_clone3, "clone3(2)";
+    SETSID = libc::SYS_setsid, "setsid(2)";
+    SETPGID = libc::SYS_setpgid, "setpgid(2)";
+    SETRESUID = libc::SYS_setresuid, "setresuid(2)";
+    SETRESGID = libc::SYS_setresgid, "setresgid(2)";
+    SETGROUPS = libc::SYS_setgroups, "setgroups(2)";
+    SETFSUID = libc::SYS_setfsuid, "setfsuid(2)";
+    SETFSGID = libc::SYS_setfsgid, "setfsgid(2)";
+    CAPSET = libc::SYS_capset, "capset(2)";
+    NANOSLEEP = libc::SYS_nanosleep, "nanosleep(2)";
+    CLOCK_NANOSLEEP = libc::SYS_clock_nanosleep, "clock_nanosleep(2)";
+    POLL = libc::SYS_poll, "poll(2)";
+    RESTART_SYSCALL = libc::SYS_restart_syscall, "restart_syscall(2)";
+    EXIT_GROUP = libc::SYS_exit_group, "exit_group(2)";
+    GETITIMER = libc::SYS_getitimer, "getitimer(2)";
+    SCHED_YIELD = libc::SYS_sched_yield, "sched_yield(2)";
+}
+
+/// Groups of calls by how they behave when their task is stopped.
+pub mod interruptible {
+    /// Calls that return `EINTR` when their task is stopped without a signal (signal(7)): they are to be executed again.
+    pub const EINTR_ON_STOP: [i64; 22] = [
+        libc::SYS_epoll_wait,
+        libc::SYS_epoll_pwait,
+        libc::SYS_epoll_pwait2,
+        libc::SYS_rt_sigtimedwait,
+        libc::SYS_semop,
+        libc::SYS_semtimedop,
+        libc::SYS_io_getevents,
+        333, // io_pgetevents
+        libc::SYS_io_uring_enter,
+        libc::SYS_read,
+        libc::SYS_readv,
+        libc::SYS_write,
+        libc::SYS_writev,
+        libc::SYS_accept,
+        libc::SYS_accept4,
+        libc::SYS_recvfrom,
+        libc::SYS_recvmsg,
+        libc::SYS_recvmmsg,
+        libc::SYS_sendto,
+        libc::SYS_sendmsg,
+        libc::SYS_sendmmsg,
+        libc::SYS_msgrcv,
+    ];
+}

@@ -1,0 +1,214 @@
+//! Freezing a process: every thread of it seized and stopped, also while it makes new ones.
+//!
+//! If we die now, the kernel detaches us from every thread, and each goes on where it was: nothing has been changed
+//! but one thing. Some system calls return `EINTR` when their task is stopped, though no signal was there for the
+//! program (signal(7), "Interruption of system calls ... by stop signals"; `epoll_wait`, `sigtimedwait`, `semop`...).
+//! Such a task is made to execute the call again as soon as its stop is seen.
+
+use crate::Result;
+use crate::error::{TraceeError, call};
+use crate::task::StoppedTask;
+use rekindle_procfs::status::Status;
+use rekindle_sys::arch::Regs;
+use rekindle_sys::ptrace::{self, Options};
+use rekindle_sys::wait::{self, Event};
+use rekindle_sys::{Errno, signal};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// A process whose threads we all hold stopped. Dropping it lets them go on.
+pub struct Frozen {
+    pid: i32,
+    tasks: Vec<StoppedTask>,
+    /// Signals to send to the process when it is let go: those that reached a thread while it ran for us.
+    owed_signals: Vec<i32>,
+}
+
+impl Frozen {
+    /// Seizes and stops every thread of a process. A thread that does not stop within `timeout` sleeps in the
+    /// kernel uninterruptibly; the process is then let go and the error names it.
+    pub fn freeze(pid: i32, timeout: Duration) -> Result<Self> {
+        let mut frozen = Self { pid, tasks: Vec::new(), owed_signals: Vec::new() };
+        let deadline = Instant::now() + timeout;
+        let mut known = BTreeMap::new();
+        // A thread that is not stopped yet may make new ones; once all that are listed are stopped, none appear.
+        loop {
+            let fresh = frozen.seize_new(&mut known)?;
+            if fresh.is_empty() {
+                break;
+            }
+            for tid in fresh {
+                if let Some(task) = wait_until_stopped(tid, deadline, timeout)? {
+                    frozen.tasks.push(task);
+                }
+            }
+        }
+        if frozen.tasks.is_empty() {
+            return Err(TraceeError::Gone { pid });
+        }
+        frozen.tasks.sort_by_key(|task| (task.tid() != pid, task.tid()));
+        Ok(frozen)
+    }
+
+    fn seize_new(&self, known: &mut BTreeMap<i32, ()>) -> Result<Vec<i32>> {
+        let mut fresh = Vec::new();
+        for tid in thread_ids(self.pid)? {
+            if known.insert(tid, ()).is_some() {
+                continue;
+            }
+            match ptrace::seize(tid, Options::TRACESYSGOOD) {
+                Ok(()) => fresh.push(tid),
+                Err(Errno::SRCH) => continue,
+                Err(errno) => return Err(why_not_seized(tid, errno)),
+            }
+            match ptrace::interrupt(tid) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(TraceeError::Call { tid, what: "PTRACE_INTERRUPT", errno }),
+            }
+        }
+        Ok(fresh)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Its threads, the leader first if it lives.
+    pub fn tasks(&self) -> &[StoppedTask] {
+        &self.tasks
+    }
+
+    /// Whether job control had stopped the process.
+    pub fn is_stopped_by_job_control(&self) -> bool {
+        self.tasks.iter().any(|task| task.group_stop.is_some())
+    }
+
+    pub(crate) fn owe_signals(&mut self, signals: Vec<i32>) {
+        self.owed_signals.extend(signals);
+    }
+
+    /// Kills the process, which thus never runs again.
+    pub fn kill(self) -> Result<()> {
+        call(self.pid, "kill", signal::kill(self.pid, 9))?;
+        // Reap what is ours to reap: threads report to their tracer, the process also to its parent.
+        for task in &self.tasks {
+            while let Ok(event) = wait::wait(task.tid()) {
+                if matches!(event, Event::Exited(_) | Event::Killed(_)) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for sig in self.owed_signals.drain(..) {
+            let _ = signal::kill(self.pid, sig); // the process may have been killed meanwhile
+        }
+        for task in &self.tasks {
+            let _ = ptrace::detach(task.tid(), 0); // likewise
+        }
+    }
+}
+
+/// The threads of a process, from /proc/PID/task.
+pub fn thread_ids(pid: i32) -> Result<Vec<i32>> {
+    let dir = std::fs::read_dir(format!("/proc/{pid}/task")).map_err(|_| TraceeError::Gone { pid })?;
+    let mut tids = Vec::new();
+    for entry in dir {
+        // The process may end while the directory is read.
+        let entry = entry.map_err(|_| TraceeError::Gone { pid })?;
+        tids.extend(entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    Ok(tids)
+}
+
+fn why_not_seized(tid: i32, errno: Errno) -> TraceeError {
+    match read_status(tid).map(|status| status.tracer_pid) {
+        Some(tracer) if tracer != 0 => TraceeError::Traced { tid, tracer },
+        _ => TraceeError::Call { tid, what: "PTRACE_SEIZE", errno },
+    }
+}
+
+fn read_status(tid: i32) -> Option<Status> {
+    let bytes = std::fs::read(format!("/proc/{tid}/status")).ok()?;
+    rekindle_procfs::status::parse(&bytes).ok()
+}
+
+/// Waits for the stop that our interrupt asked for. `None`: the task ended instead.
+fn wait_until_stopped(tid: i32, deadline: Instant, timeout: Duration) -> Result<Option<StoppedTask>> {
+    loop {
+        let event = match wait_with_deadline(tid, deadline) {
+            Ok(Some(event)) => event,
+            Ok(None) => return Err(does_not_stop(tid, timeout)),
+            Err(Errno::CHILD) => return Ok(None),
+            Err(errno) => return Err(TraceeError::Call { tid, what: "wait4", errno }),
+        };
+        match event {
+            Event::Exited(_) | Event::Killed(_) => return Ok(None),
+            Event::Stop(sig) => {
+                let group_stop = (sig != SIGTRAP).then_some(sig);
+                let task = StoppedTask::new(tid, group_stop);
+                spare_it_the_eintr(&task)?;
+                return Ok(Some(task));
+            }
+            // About to receive a signal: let it be received; our stop comes before its handler's first instruction.
+            Event::Signal(sig) => call(tid, "PTRACE_CONT", ptrace::cont(tid, sig))?,
+            Event::SyscallStop | Event::PtraceEvent(_) | Event::Continued => {
+                call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
+            }
+        }
+    }
+}
+
+const SIGTRAP: i32 = 5;
+
+/// Waits for an event: first without sleeping (a stop takes microseconds), then in short naps, as wait4 has no timeout.
+fn wait_with_deadline(tid: i32, deadline: Instant) -> rekindle_sys::Result<Option<Event>> {
+    let mut nap = Duration::ZERO;
+    loop {
+        if let Some(event) = wait::poll(tid)? {
+            return Ok(Some(event));
+        }
+        if Instant::now() >= deadline {
+            return Ok(None);
+        }
+        if nap.is_zero() {
+            std::thread::yield_now()
+        } else {
+            std::thread::sleep(nap)
+        }
+        nap = (nap + Duration::from_micros(2)).min(Duration::from_millis(1));
+    }
+}
+
+fn does_not_stop(tid: i32, timeout: Duration) -> TraceeError {
+    let wchan = std::fs::read_to_string(format!("/proc/{tid}/wchan")).unwrap_or_default();
+    TraceeError::DoesNotStop { tid, seconds: timeout.as_secs(), wchan }
+}
+
+/// Makes a task that our stop threw out of a system call with `EINTR` execute the call again.
+fn spare_it_the_eintr(task: &StoppedTask) -> Result<()> {
+    const EINTR: i64 = -4;
+    let Ok(mut regs) = task.regs() else { return Ok(()) }; // a 32-bit task, refused later
+    let Some(nr) = regs.in_syscall() else { return Ok(()) };
+    if regs.syscall_result() != EINTR || !returns_eintr_when_stopped(nr) || has_signal_to_take(task, &regs) {
+        return Ok(());
+    }
+    regs.reexecute_syscall();
+    task.set_regs(&regs)
+}
+
+/// Whether the program is about to handle a signal: then the `EINTR` is its own.
+fn has_signal_to_take(task: &StoppedTask, _regs: &Regs) -> bool {
+    read_status(task.tid()).is_none_or(|s| (s.sig_pnd | s.shd_pnd) & !s.sig_blk & !s.sig_ign != 0)
+}
+
+/// The calls that return `EINTR` on a stop without a signal (signal(7)); sockets do so with a timeout set.
+fn returns_eintr_when_stopped(nr: i64) -> bool {
+    use rekindle_sys::nr::interruptible as sys;
+    sys::EINTR_ON_STOP.contains(&nr)
+}

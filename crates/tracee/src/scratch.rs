@@ -1,0 +1,90 @@
+//! Where a signal frame can lie in a running process without harm, before anything is mapped for it: in pages at the
+//! low end of its initial stack, far below the stack pointer, best where no page has been touched yet.
+//!
+//! Memory below the stack pointer means nothing to a program (System V ABI, 3.2.2: but for the 128 bytes of the red
+//! zone), so that a frame left there by our sudden death is no harm. We put the bytes back all the same.
+
+use crate::Result;
+use crate::error::{TraceeError, call};
+use rekindle_procfs::maps::Mapping;
+use rekindle_procfs::pagemap;
+use rekindle_sys::{PAGE_SIZE, vm};
+use std::os::unix::fs::FileExt;
+
+/// Bytes that one task needs: a signal frame, a short table, its data.
+pub(crate) const SLOT_LEN: u64 = 3 * PAGE_SIZE;
+/// More slots than this gain nothing.
+const SLOTS_MAX: u64 = 8;
+/// Touched pages are used only this far below a stack pointer, in bytes.
+const DISTANCE: u64 = 32 * 1024;
+
+/// Pages of a process's stack that we write to.
+pub(crate) struct Scratch {
+    pid: i32,
+    /// First byte.
+    pub(crate) start: u64,
+    /// Number of slots.
+    pub(crate) slots: u64,
+    /// What was there before.
+    pub(crate) before: Vec<u8>,
+}
+
+impl Scratch {
+    /// Finds the pages. `stack_pointers` are those of all threads.
+    pub(crate) fn find(pid: i32, mappings: &[Mapping], stack_pointers: &[u64]) -> Result<Self> {
+        let none = |why| TraceeError::NoRoom { pid, what: "a signal frame", why };
+        let stack = mappings
+            .iter()
+            .find(|m| m.name == b"[stack]")
+            .ok_or_else(|| none("it has no initial stack mapping"))?;
+        let lowest_sp = stack_pointers
+            .iter()
+            .copied()
+            .filter(|sp| (stack.start..stack.end).contains(sp))
+            .min()
+            .unwrap_or(stack.start);
+        let free =
+            untouched_len(pid, stack.start, stack.end).max(lowest_sp.saturating_sub(stack.start + DISTANCE));
+        let slots = (free / SLOT_LEN).min(SLOTS_MAX);
+        if slots == 0 {
+            return Err(none("its initial stack is in use down to the last page"));
+        }
+        let mut before = vec![0; (slots * SLOT_LEN) as usize];
+        let count = call(pid, "reading its stack", vm::read(pid, stack.start, &mut before))?;
+        if count < before.len() {
+            return Err(none("its initial stack cannot be read"));
+        }
+        Ok(Self { pid, start: stack.start, slots, before })
+    }
+
+    /// The address of a slot.
+    pub(crate) fn slot(&self, index: u64) -> u64 {
+        self.start + index * SLOT_LEN
+    }
+
+    /// Writes to the scratch pages.
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
+        call(self.pid, "writing to its stack", vm::write(self.pid, address, bytes)).map(drop)
+    }
+
+    /// Puts back what was there.
+    pub(crate) fn restore(&self) -> Result<()> {
+        self.write(self.start, &self.before)
+    }
+}
+
+/// How many bytes from `start` on have never been touched.
+fn untouched_len(pid: i32, start: u64, end: u64) -> u64 {
+    let pages = ((end - start) / PAGE_SIZE).min(SLOTS_MAX * SLOT_LEN / PAGE_SIZE);
+    let mut entries = vec![0_u8; pages as usize * 8];
+    let read = std::fs::File::open(format!("/proc/{pid}/pagemap"))
+        .and_then(|file| file.read_exact_at(&mut entries, start / PAGE_SIZE * 8));
+    if read.is_err() {
+        return 0;
+    }
+    let touched = entries.chunks_exact(8).position(|chunk| {
+        let entry = pagemap::Entry(chunk.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes)));
+        entry.present() || entry.swapped()
+    });
+    touched.map_or(pages, |n| n as u64) * PAGE_SIZE
+}

@@ -1,0 +1,65 @@
+//! A stopped task: what ptrace tells of it, and what it lets us set.
+
+use crate::Result;
+use crate::error::call;
+use rekindle_sys::arch::Regs;
+use rekindle_sys::ptrace::{self, Queue, RseqConfiguration, SigInfo};
+
+/// A task that we hold stopped. It stays so until whoever holds it lets it go.
+#[derive(Clone, Debug)]
+pub struct StoppedTask {
+    tid: i32,
+    /// The signal of the group stop (job control) it was in already, if it was.
+    pub group_stop: Option<i32>,
+}
+
+impl StoppedTask {
+    pub(crate) fn new(tid: i32, group_stop: Option<i32>) -> Self {
+        Self { tid, group_stop }
+    }
+
+    /// Its tid, as we see it.
+    pub fn tid(&self) -> i32 {
+        self.tid
+    }
+
+    /// The general registers.
+    pub fn regs(&self) -> Result<Regs> {
+        call(self.tid, "reading its registers", ptrace::get_regs(self.tid))
+    }
+
+    /// Sets the general registers.
+    pub fn set_regs(&self, regs: &Regs) -> Result<()> {
+        call(self.tid, "setting its registers", ptrace::set_regs(self.tid, regs))
+    }
+
+    /// The XSAVE area.
+    pub fn xsave(&self) -> Result<Vec<u8>> {
+        call(self.tid, "reading its floating-point state", ptrace::get_xsave(self.tid))
+    }
+
+    /// Sets the XSAVE area.
+    pub fn set_xsave(&self, area: &[u8]) -> Result<()> {
+        call(self.tid, "setting its floating-point state", ptrace::set_xsave(self.tid, area))
+    }
+
+    /// The signal mask.
+    pub fn sigmask(&self) -> Result<u64> {
+        call(self.tid, "reading its signal mask", ptrace::get_sigmask(self.tid))
+    }
+
+    /// Sets the signal mask.
+    pub fn set_sigmask(&self, mask: u64) -> Result<()> {
+        call(self.tid, "setting its signal mask", ptrace::set_sigmask(self.tid, mask))
+    }
+
+    /// Its pending signals of one queue, in order.
+    pub fn pending(&self, queue: Queue) -> Result<Vec<SigInfo>> {
+        call(self.tid, "reading its pending signals", ptrace::peek_signals(self.tid, queue))
+    }
+
+    /// Its restartable-sequences area; `None` on a kernel that cannot tell.
+    pub fn rseq(&self) -> Option<RseqConfiguration> {
+        ptrace::get_rseq(self.tid).ok()
+    }
+}
