@@ -17,7 +17,7 @@ use zerocopy::FromBytes;
 use crate::error::ReadError;
 use crate::frame::{self, FrameKind};
 use crate::header::Header;
-use crate::index_entries::{Decoder, Entry, EntryKind, Place};
+use crate::index_entries::{self, Entry, EntryKind, Place};
 use crate::layout::{EndBody, FileHeader, Footer, FrameHeader, IndexHead};
 use crate::ledger;
 use crate::read_at::{ReadAt, fill_at, read_exact_at, read_header, read_payload};
@@ -170,11 +170,10 @@ fn read_chain<F: ReadAt + ?Sized>(file: &F, offset: u64, end: u64) -> Result<Vec
 /// Decodes the index frame at `offset`, which the frame `following` (where it is, its first entry's number) follows.
 fn decode(payload: &[u8], offset: u64, following: Option<(u64, u64)>) -> Option<(IndexHead, Vec<Entry>)> {
     let (head, bytes) = IndexHead::read_from_prefix(payload).ok()?;
-    let mut decoder = Decoder::new(bytes);
-    let entries: Vec<Entry> = decoder.by_ref().collect();
+    let entries = index_entries::decode(bytes)?;
     let IndexHead { previous, first, count, reserved } = head;
     let next = first.get().checked_add(u64::from(count.get()))?;
-    let complete = decoder.rest.is_empty() && entries.len() as u64 == u64::from(count.get());
+    let complete = entries.len() as u64 == u64::from(count.get());
     let in_place = entries.first()?.offset > previous.get() && entries.last()?.offset < offset;
     let in_order = following.is_none_or(|(_, following_first)| next == following_first);
     (complete && in_place && in_order && reserved.get() == 0).then_some((head, entries))

@@ -139,18 +139,22 @@ fn unzigzag(value: u64) -> u64 {
     (value >> 1) ^ (value & 1).wrapping_neg()
 }
 
-/// Reads the entries of an index frame. Ends, without a word, at the first that makes no sense: the caller compares
-/// the count.
-pub(crate) struct Decoder<'a> {
-    pub(crate) rest: &'a [u8],
+/// Reads the entries of one index frame; none if any of them makes no sense.
+pub(crate) fn decode(bytes: &[u8]) -> Option<Vec<Entry>> {
+    let mut decoder = Decoder { rest: bytes, before: Before::default() };
+    let mut entries = Vec::new();
+    while !decoder.rest.is_empty() {
+        entries.push(decoder.entry()?);
+    }
+    Some(entries)
+}
+
+struct Decoder<'a> {
+    rest: &'a [u8],
     before: Before,
 }
 
-impl<'a> Decoder<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Decoder { rest: bytes, before: Before::default() }
-    }
-
+impl Decoder<'_> {
     fn number(&mut self) -> Option<u64> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -190,13 +194,5 @@ impl<'a> Decoder<'a> {
         let low = Place { space: low_space, address: low_page.checked_mul(PAGE_U64)? };
         let high = Place { space: low_space.checked_add(spaces)?, address: high_page.checked_mul(PAGE_U64)? };
         (low < high).then_some(Extent { pages, low, high })
-    }
-}
-
-impl Iterator for Decoder<'_> {
-    type Item = Entry;
-
-    fn next(&mut self) -> Option<Entry> {
-        if self.rest.is_empty() { None } else { self.entry() }
     }
 }

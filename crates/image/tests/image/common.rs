@@ -63,10 +63,10 @@ pub(crate) fn write_to<W: Write>(out: W, pieces: &[Piece]) -> (W, Summary) {
     for piece in pieces {
         match piece {
             Piece::Record { ty, need, payload } => {
-                writer.record_bytes(RecordType(*ty), *need, payload).unwrap()
+                writer.record_bytes(RecordType(*ty), *need, payload).unwrap();
             }
             Piece::Pages { codec, runs, fill } => {
-                writer.pages(&mut filled(runs, *fill).seal(*codec)).unwrap()
+                writer.pages(&mut filled(runs, *fill).seal(*codec)).unwrap();
             }
         }
     }

@@ -135,7 +135,7 @@ fn a_buffer_refuses_what_no_frame_can_hold() {
     assert_eq!(buffer.push(0, 1, 1), Err(PushError::Unaligned { address: 1 }));
     assert_eq!(buffer.push(0, 0, 0), Err(PushError::NoPages));
     assert_eq!(buffer.push(0, 0, 257), Err(PushError::Full { pages: 257, room: 256 }));
-    let last = u64::MAX & !0xfff;
+    let last = !0xfff;
     assert_eq!(buffer.push(0, last, 1), Err(PushError::Wraps { address: last, pages: 1 }));
     for run in 0..253 {
         buffer.push(0, run << 16, 1).unwrap();
