@@ -147,6 +147,7 @@ pub(crate) fn trim(text: &[u8]) -> &[u8] {
 }
 
 /// A number in base 8, 10 or 16.
+#[inline]
 pub(crate) fn radix(word: &[u8], base: u32) -> Option<u64> {
     if word.is_empty() {
         return None;
