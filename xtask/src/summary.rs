@@ -3,7 +3,7 @@
 //! ```text
 //!      Running tests/memory.rs (...)                    a runner starts
 //! test heap ... ok
-//! test hugetlb ... ignored, needs free huge pages       a skipped test with its reason
+//! test hugetlb ... ignored (skipped: needs root)        a skipped test with its reason; libtest: `ignored, reason`
 //! skipped: needs python3                                a reason that a test printed itself
 //! test result: ok. 1 passed; 0 failed; 1 ignored; ...   the runner's own count; it ended in order
 //! ```
@@ -14,14 +14,17 @@
 
 use std::fmt;
 
+/// Names of tests listed for one reason to skip them.
+const NAMES_SHOWN: usize = 5;
+
 /// What all runners together have said.
 #[derive(Default)]
 pub(crate) struct Summary {
     passed: u64,
     failed: u64,
     skipped: u64,
-    /// `name: reason` or a bare reason, in the order seen, each once.
-    reasons: Vec<String>,
+    /// Why tests were skipped, with their names where known, in the order seen.
+    reasons: Vec<(String, Vec<String>)>,
     /// Sentences about what failed beside single tests.
     troubles: Vec<String>,
     /// The runner that has started and not counted yet.
@@ -43,10 +46,8 @@ impl Summary {
             self.failed += failed;
             self.skipped += ignored;
             self.open = None;
-        } else if let Some(reason) = reason(line)
-            && !self.reasons.contains(&reason)
-        {
-            self.reasons.push(reason);
+        } else if let Some((name, reason)) = skipped(line) {
+            self.add_reason(reason, name);
         }
     }
 
@@ -81,6 +82,15 @@ impl Summary {
         self.failed == 0 && self.passed > 0
     }
 
+    fn add_reason(&mut self, reason: &str, name: Option<&str>) {
+        let known = self.reasons.iter().position(|(known, _)| known == reason);
+        let at = known.unwrap_or_else(|| {
+            self.reasons.push((reason.to_owned(), Vec::new()));
+            self.reasons.len() - 1
+        });
+        self.reasons[at].1.extend(name.map(str::to_owned));
+    }
+
     fn close_runner(&mut self) {
         self.silent.extend(self.open.take());
     }
@@ -89,8 +99,8 @@ impl Summary {
 /// The reasons of skipped tests, what failed beside tests, and the closing line.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for reason in &self.reasons {
-            writeln!(f, "skipped: {reason}")?;
+        for (reason, names) in &self.reasons {
+            writeln!(f, "skipped: {reason}{}", in_brackets(names))?;
         }
         for trouble in &self.troubles {
             writeln!(f, "failed: {trouble}")?;
@@ -120,15 +130,27 @@ fn counts(line: &str) -> Option<[u64; 3]> {
     Some([count("passed")?, count("failed")?, count("ignored")?])
 }
 
-/// Why a test was skipped, with its name where the line has it.
-fn reason(line: &str) -> Option<String> {
+/// The name, where the line has it, and the reason of a skipped test.
+fn skipped(line: &str) -> Option<(Option<&str>, &str)> {
     if let Some(reason) = line.strip_prefix("skipped: ") {
-        return Some(reason.to_owned());
+        return Some((None, reason));
     }
-    let (name, outcome) = line.strip_prefix("test ")?.rsplit_once(" ... ")?;
-    let reason = outcome.strip_prefix("ignored")?;
+    let (name, outcome) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
+    let reason = outcome.strip_prefix(" (").and_then(|reason| reason.strip_suffix(')')).unwrap_or(outcome);
     let reason = reason.trim_start_matches(", ").trim_start_matches("skipped: ");
-    Some(if reason.is_empty() { format!("{name}: no reason given") } else { format!("{name}: {reason}") })
+    Some((Some(name.trim()), if reason.is_empty() { "no reason given" } else { reason }))
+}
+
+/// The first few names, and how many more there are.
+fn in_brackets(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        _ if names.len() > NAMES_SHOWN => {
+            let shown = names[..NAMES_SHOWN - 1].join(", ");
+            format!(" ({shown}, and {} more)", names.len() + 1 - NAMES_SHOWN)
+        }
+        _ => format!(" ({})", names.join(", ")),
+    }
 }
 
 /// The line without terminal escape sequences of the form `ESC [ ... letter`.
@@ -160,9 +182,10 @@ mod tests {
 test one ... ok
 test two ... ignored, needs huge pages
 test three ... ignored
+test four     ... ignored (skipped: needs huge pages)
 skipped: needs python3
 skipped: needs python3
-test result: ok. 1 passed; 0 failed; 2 ignored; 0 measured; 0 filtered out; finished in 0.00s
+test result: ok. 1 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s
    Doc-tests rekindle
 test result: \x1b[32mok\x1b[m. 4 passed; 0 failed; 0 ignored; 0 measured; 7 filtered out; finished in 0.10s";
 
@@ -172,9 +195,16 @@ test result: \x1b[32mok\x1b[m. 4 passed; 0 failed; 0 ignored; 0 measured; 7 filt
         assert!(summary.is_success());
         assert_eq!(
             summary.to_string(),
-            "skipped: two: needs huge pages\nskipped: three: no reason given\nskipped: needs python3\n\
-             5 passed, 0 failed, 2 skipped"
+            "skipped: needs huge pages (two, four)\nskipped: no reason given (three)\nskipped: needs python3\n\
+             5 passed, 0 failed, 3 skipped"
         );
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let names: Vec<_> = "abcdefg".chars().map(String::from).collect();
+        assert_eq!(in_brackets(&names[..5]), " (a, b, c, d, e)");
+        assert_eq!(in_brackets(&names), " (a, b, c, d, and 3 more)");
     }
 
     #[test]
@@ -195,7 +225,7 @@ test result: \x1b[32mok\x1b[m. 4 passed; 0 failed; 0 ignored; 0 measured; 7 filt
         assert!(!summary.is_success());
         let text = summary.to_string();
         assert!(text.contains("failed: tests/memory.rs ended without a result\n"), "{text}");
-        assert!(text.ends_with("\n5 passed, 1 failed, 2 skipped"), "{text}");
+        assert!(text.ends_with("\n5 passed, 1 failed, 3 skipped"), "{text}");
     }
 
     #[test]

@@ -23,10 +23,13 @@ use crate::workspace::{self, Workspace};
 const CLI_PACKAGE: &str = "rekindle-cli";
 const CLI_BINARY: &str = "rekindle";
 
+/// What `--full` sets, unless the environment already does; tests/src/lib.rs says what each means.
+const FULL: &[(&str, &str)] = &[("REKINDLE_TEST_INSTANTS", "300"), ("REKINDLE_TEST_HOSTILE", "5000")];
+
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Run the long versions of tests too (sets REKINDLE_FULL=1)
+    /// Try more instants and more damaged images in the tests that draw them at random
     #[arg(long)]
     full: bool,
 
@@ -108,7 +111,8 @@ fn test_command(workspace: &Workspace, options: &Options, filter: Option<&str>) 
         .args(filter)
         .env("REKINDLE_BIN", workspace.target_directory.join("release").join(CLI_BINARY));
     if options.full {
-        command.env("REKINDLE_FULL", "1");
+        let unset = FULL.iter().filter(|(name, _)| std::env::var_os(name).is_none());
+        command.envs(unset.copied());
     }
     command
 }

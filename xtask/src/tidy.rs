@@ -44,11 +44,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// at all, and this crate may have unsafe code.
 const OWN_LINTS: &str = "crates/sys/Cargo.toml";
 
-/// Directories of one machine that no file may name: they mean nothing on another. `concat!` keeps this file
-/// clean.
-const LOCAL_PATHS: &[&str] = &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/wo", "rk/")];
-/// A home directory for examples.
-const EXAMPLE_HOME: &str = concat!("/ho", "me/", "user");
+/// Directories of one machine, which mean nothing on another. `concat!` keeps this file clean.
+const LOCAL_PATHS: &[&str] = &[HOMES, concat!("/ro", "ot/"), concat!("/wo", "rk/")];
+const HOMES: &str = concat!("/ho", "me/");
+/// The owner of the home directory in examples.
+const EXAMPLE_USER: &str = "user";
 
 /// Hosts of package registries: where a package comes from is the business of each machine's configuration.
 const REGISTRY_HOSTS: &[&str] = &[
@@ -216,8 +216,14 @@ fn has_local_path(line: &str, path: &str) -> bool {
         // The middle of a longer path, such as /proc/PID/root/, is no such place.
         let starts =
             line[..at].chars().next_back().is_none_or(|c| !c.is_alphanumeric() && !"_-.}>*$/".contains(c));
-        starts && !line[at..].starts_with(EXAMPLE_HOME)
+        starts && (path != HOMES || is_somebodys(&line[at + path.len()..]))
     })
+}
+
+/// Whether what follows /home/ goes into a directory there, of somebody real.
+fn is_somebodys(rest: &str) -> bool {
+    let name = rest.split(|c: char| !c.is_alphanumeric() && !"_-.".contains(c)).next().unwrap_or_default();
+    name != EXAMPLE_USER && rest[name.len()..].starts_with('/')
 }
 
 /// Every crate of the workspace takes part in its lints.
