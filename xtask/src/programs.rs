@@ -30,7 +30,7 @@ const NEEDS: &[Need] = &[
     program("sort", "coreutils", "sorting with temporary files"),
     program("sha256sum", "coreutils", "file contents"),
     program("python3", "python3", "an interpreter with threads"),
-    program("gcc", "gcc", "the C interface and subjects in C"),
+    program("cc", "gcc", "the C interface and subjects in C"),
     Need {
         probe: Probe::File("/usr/include/stdio.h"),
         package: "libc6-dev",
