@@ -1,0 +1,103 @@
+//! The ways a subject is taken: each begins at its save point and ends with its "ok".
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::law::{self, Occasion};
+use crate::program::Program;
+use crate::rekindle::{self, checkpoint_and_kill, restore_detached, restore_in_foreground};
+use crate::scene::Scene;
+use crate::snapshot::Snapshot;
+use crate::subjects::Subject;
+use crate::trial::{Context, Verdict};
+
+/// A name and what is done.
+pub type Itinerary = (&'static str, fn(&Subject) -> Verdict);
+
+/// All of them, the simplest first.
+pub const ITINERARIES: &[Itinerary] = &[
+    ("control", control),
+    ("leave_running", leave_running),
+    ("kill_and_restore", kill_and_restore),
+    ("twice", twice),
+    ("through_a_pipe", through_a_pipe),
+];
+
+/// Starts a subject and brings it to its save point.
+pub fn at_save_point(subject: &Subject, scene: &Scene) -> Verdict<Program> {
+    let mut program = Program::start(&subject.executable()?, subject.arguments, scene)?;
+    program.await_save_point()?;
+    Ok(program)
+}
+
+/// No checkpoint at all: what fails here is the subject's fault, not rekindle's.
+fn control(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    at_save_point(subject, &scene)?.go_on(Duration::ZERO)
+}
+
+/// A checkpoint after which the program goes on: nothing of ours is left in it, and nothing of it is lost.
+fn leave_running(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let program = at_save_point(subject, &scene)?;
+    let before = Snapshot::of(program.pid())?;
+    rekindle::run(&mut rekindle::checkpoint(program.pid(), &scene.image(), &[])?)?.succeeded()?;
+    program.await_still()?;
+    law::holds(&before, &Snapshot::of(program.pid())?, Occasion::LeftRunning)?;
+    let image = scene.image().into_os_string();
+    rekindle::run(&mut rekindle::command(["verify".into(), image])?)?.succeeded()?;
+    program.go_on(Duration::ZERO)
+}
+
+/// Killed, and restored as our own child.
+fn kill_and_restore(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = at_save_point(subject, &scene)?;
+    let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    let gone = Instant::now();
+    let program = restore_detached(pid, &scene.image(), &scene)?;
+    let gap = gone.elapsed();
+    program.await_still()?;
+    law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
+    program.go_on(gap)
+}
+
+/// Killed and restored, and the restored one killed and restored again; the restorer stays its parent.
+fn twice(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = at_save_point(subject, &scene)?;
+    let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
+    let mut gap = Duration::ZERO;
+    for round in ["first", "second"] {
+        checkpoint_and_kill(&mut program, &scene.image()).context(format!("the {round} time"))?;
+        let gone = Instant::now();
+        program = restore_in_foreground(pid, &scene.image(), &scene).context(format!("the {round} time"))?;
+        gap += gone.elapsed();
+        let after = Snapshot::of(pid)?;
+        law::holds(&before, &after, Occasion::RestoredInForeground).context(format!("the {round} time"))?;
+    }
+    program.go_on(gap)
+}
+
+/// `rekindle checkpoint PID --kill -o - | rekindle restore -`: no file in between. The image was standard input, so that the
+/// subject finds the end of it when it reads on, and ends by itself.
+fn through_a_pipe(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    let mut program = at_save_point(subject, &scene)?;
+    let pid = program.pid();
+    let (image_out, image_in) = rekindle::pipe()?;
+    let mut checkpoint = rekindle::checkpoint(pid, "-".as_ref(), &["--kill"])?;
+    checkpoint.stdout(Stdio::from(image_in));
+    let saving = rekindle::start_with_output(&mut checkpoint)?;
+    let mut restore = rekindle::restore("-".as_ref(), &[])?;
+    restore.stdin(Stdio::from(image_out));
+    let (restoring, pipes) = rekindle::start_with_pipes(&mut restore)?;
+    drop((checkpoint, restore)); // they hold our copies of the pipe's ends
+    program.await_killed()?;
+    saving.outcome()?.succeeded()?;
+    Program::of_restorer(pid, restoring.into_process(), pipes, &scene).finish()
+}

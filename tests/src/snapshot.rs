@@ -1,0 +1,350 @@
+//! All that /proc tells about a process, as named values: what the law compares.
+//!
+//! ```text
+//!   status/VmSize                      "5424 kB"             a line of /proc/PID/status
+//!   stat/policy                        "0"                   a field of /proc/PID/stat, by its name in proc(5)
+//!   maps/7f12a000-7f12c000             "rw-p 0 00:00 0 | VmFlags: rd wr mr mw me ac | policy default"
+//!   fd/3/link, fd/3/pos, fd/3/fd_flags ...                   links and fdinfo
+//!   task/TID/status/SigBlk             "0000000000000000"    the same for each thread
+//! ```
+//!
+//! Three things are put in a form that can be compared, and nothing else is:
+//!  - Neighbouring mappings alike in everything are written as one: whether the kernel has merged them depends on the order
+//!    in which they were made (anon_vma, mm/vma.c), not on what they are.
+//!  - The inode of memory without a file (shared anonymous memory, memfd, huge pages) is a serial number of the kernel. It is
+//!    written as the order of first appearance, so that who shares with whom is still compared.
+//!  - A pipe or terminal that is a standard stream is written as "standard stream N" wherever it occurs: it leads outside,
+//!    and after a restore it is the restorer's.
+//!
+//! A file that cannot be read is compared as the error it gives.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::process::Pid;
+
+use crate::trial::Verdict;
+
+/// Names of the fields of /proc/PID/stat from the third on: proc_pid_stat(5).
+const STAT: &[&str] = &[
+    "state",
+    "ppid",
+    "pgrp",
+    "session",
+    "tty_nr",
+    "tpgid",
+    "flags",
+    "minflt",
+    "cminflt",
+    "majflt",
+    "cmajflt",
+    "utime",
+    "stime",
+    "cutime",
+    "cstime",
+    "priority",
+    "nice",
+    "num_threads",
+    "itrealvalue",
+    "starttime",
+    "vsize",
+    "rss",
+    "rsslim",
+    "startcode",
+    "endcode",
+    "startstack",
+    "kstkesp",
+    "kstkeip",
+    "signal",
+    "blocked",
+    "sigignore",
+    "sigcatch",
+    "wchan",
+    "nswap",
+    "cnswap",
+    "exit_signal",
+    "processor",
+    "rt_priority",
+    "policy",
+    "delayacct_blkio_ticks",
+    "guest_time",
+    "cguest_time",
+    "start_data",
+    "end_data",
+    "start_brk",
+    "arg_start",
+    "arg_end",
+    "env_start",
+    "env_end",
+    "exit_code",
+];
+
+/// Files that are compared byte for byte.
+const WHOLE: &[&str] = &[
+    "comm",
+    "cmdline",
+    "environ",
+    "auxv",
+    "personality",
+    "coredump_filter",
+    "timerslack_ns",
+    "oom_score_adj",
+    "loginuid",
+    "sessionid",
+    "cgroup",
+    "cpuset",
+    "timers",
+    "setgroups",
+    "uid_map",
+    "gid_map",
+    "attr/current",
+];
+
+/// Symbolic links.
+const LINKS: &[&str] = &[
+    "exe",
+    "cwd",
+    "root",
+    "ns/cgroup",
+    "ns/ipc",
+    "ns/mnt",
+    "ns/net",
+    "ns/pid",
+    "ns/pid_for_children",
+    "ns/time",
+    "ns/time_for_children",
+    "ns/user",
+    "ns/uts",
+];
+
+/// Lines of smaps that are facts about the mapping and not about the pages it happens to have at the moment.
+const SMAPS: &[&str] = &["KernelPageSize", "MMUPageSize", "THPeligible", "ProtectionKey", "VmFlags"];
+
+/// Named values, in order.
+#[derive(Debug, Clone)]
+pub struct Snapshot(BTreeMap<String, String>);
+
+impl Snapshot {
+    /// Looks at a process, which should stand still meanwhile.
+    pub fn of(pid: Pid) -> Verdict<Self> {
+        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+        let mut values = Values(BTreeMap::new());
+        for name in WHOLE {
+            values.put(*name, bytes(&process.join(name)));
+        }
+        for name in LINKS {
+            values.put(*name, link(&process.join(name)));
+        }
+        values.lines("limits", &process.join("limits"), limit_name);
+        values.lines("status", &process.join("status"), |line| line.split_once(':'));
+        values.stat("stat", &process.join("stat"));
+        values.mappings(&process);
+        values.descriptors(&process);
+        for task in fs::read_dir(process.join("task"))? {
+            let task = task?;
+            values.task(&task.file_name().to_string_lossy(), &task.path());
+        }
+        Ok(Self(values.0))
+    }
+
+    /// All names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Every name in either of the two whose value is not the same in both: name, value here, value there.
+    #[must_use]
+    pub fn differences(&self, other: &Self) -> Vec<(String, String, String)> {
+        let mut names: Vec<_> = self.0.keys().chain(other.0.keys()).collect();
+        names.sort();
+        names.dedup();
+        let value =
+            |from: &Self, name: &String| from.0.get(name).cloned().unwrap_or_else(|| "(nothing)".to_owned());
+        let all = names.into_iter().map(|name| (name.clone(), value(self, name), value(other, name)));
+        all.filter(|(_, here, there)| here != there).collect()
+    }
+}
+
+struct Values(BTreeMap<String, String>);
+
+impl Values {
+    fn put(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// One value for each line of a file, named by `split`.
+    fn lines(&mut self, prefix: &str, path: &Path, split: impl Fn(&str) -> Option<(&str, &str)>) {
+        let text = bytes_raw(path);
+        for line in String::from_utf8_lossy(&text).lines() {
+            if let Some((name, value)) = split(line) {
+                self.put(format!("{prefix}/{}", name.trim()), value.trim());
+            }
+        }
+    }
+
+    /// The name in parentheses may hold anything, parentheses too: the fields follow the last one.
+    fn stat(&mut self, prefix: &str, path: &Path) {
+        let text = bytes(path);
+        let fields = text.rsplit_once(')').map_or("", |(_, fields)| fields);
+        for (name, value) in STAT.iter().zip(fields.split_ascii_whitespace()) {
+            self.put(format!("{prefix}/{name}"), value);
+        }
+    }
+
+    fn mappings(&mut self, process: &Path) {
+        for mapping in merged(read_mappings(process)) {
+            self.put(
+                format!("maps/{:012x}-{:012x}", mapping.start, mapping.end),
+                mapping.facts(mapping.offset),
+            );
+        }
+    }
+
+    fn descriptors(&mut self, process: &Path) {
+        let fd_link = |fd: &str| link(&process.join("fd").join(fd));
+        let outside: Vec<_> = ["0", "1", "2"].into_iter().map(|fd| (fd, fd_link(fd))).collect();
+        let Ok(entries) = fs::read_dir(process.join("fd")) else { return };
+        for entry in entries.flatten() {
+            let fd = entry.file_name().to_string_lossy().into_owned();
+            let target = fd_link(&fd);
+            let leads_out = target.starts_with("pipe:") || target.starts_with("/dev/pts/");
+            let stream = outside.iter().find(|(_, stream)| leads_out && *stream == target);
+            self.lines(&format!("fd/{fd}"), &process.join("fdinfo").join(&fd), |line| line.split_once(':'));
+            if let Some((stream, _)) = stream {
+                self.put(format!("fd/{fd}/link"), format!("standard stream {stream}"));
+                self.put(format!("fd/{fd}/ino"), format!("standard stream {stream}"));
+            } else {
+                self.put(format!("fd/{fd}/link"), target);
+            }
+        }
+    }
+
+    fn task(&mut self, tid: &str, task: &Path) {
+        self.put(format!("task/{tid}/comm"), bytes(&task.join("comm")));
+        self.put(
+            format!("task/{tid}/timerslack_ns"),
+            bytes(&Path::new("/proc").join(tid).join("timerslack_ns")),
+        );
+        self.lines(&format!("task/{tid}/status"), &task.join("status"), |line| line.split_once(':'));
+        self.stat(&format!("task/{tid}/stat"), &task.join("stat"));
+        // "NUMBER ARGUMENT*6 SP PC" in a system call, "running" or "-1 SP PC" out of one
+        let call = bytes(&task.join("syscall"));
+        let words: Vec<_> = call.split_ascii_whitespace().collect();
+        if let [call @ .., sp, pc] = words.as_slice() {
+            self.put(format!("task/{tid}/syscall/call"), call.join(" "));
+            self.put(format!("task/{tid}/syscall/sp"), *sp);
+            self.put(format!("task/{tid}/syscall/pc"), *pc);
+        }
+    }
+}
+
+/// "Max cpu time             unlimited            unlimited            seconds": names may have spaces, but not two.
+fn limit_name(line: &str) -> Option<(&str, &str)> {
+    line.split_once("  ").filter(|(name, _)| *name != "Limit")
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Mapping {
+    start: u64,
+    end: u64,
+    perms: String,
+    offset: u64,
+    device: String,
+    inode: String,
+    name: String,
+    details: String,
+    policy: String,
+}
+
+impl Mapping {
+    fn facts(&self, offset: u64) -> String {
+        let Self { start: _, end: _, perms, offset: _, device, inode, name, details, policy } = self;
+        format!("{perms} {offset:x} {device} {inode} {name} |{details} | policy {policy}")
+    }
+
+    /// Whether `next` is this mapping's direct continuation, in memory and in the file.
+    fn goes_on_in(&self, next: &Self) -> bool {
+        let offset = if self.inode == "0" { 0 } else { self.offset + (self.end - self.start) };
+        self.end == next.start && self.facts(offset) == next.facts(next.offset)
+    }
+}
+
+fn merged(mappings: Vec<Mapping>) -> Vec<Mapping> {
+    let mut merged: Vec<Mapping> = Vec::new();
+    for mapping in mappings {
+        match merged.last_mut() {
+            Some(last) if last.goes_on_in(&mapping) => last.end = mapping.end,
+            _ => merged.push(mapping),
+        }
+    }
+    merged
+}
+
+/// From smaps, whose entries begin with the line that maps has: "START-END PERMS OFFSET DEVICE INODE   NAME".
+fn read_mappings(process: &Path) -> Vec<Mapping> {
+    let smaps = bytes_raw(&process.join("smaps"));
+    let policies = read_policies(&process.join("numa_maps"));
+    let mut mappings: Vec<Mapping> = Vec::new();
+    let mut anonymous_inodes: Vec<String> = Vec::new();
+    for line in smaps.split(|byte| *byte == b'\n') {
+        let line = line.escape_ascii().to_string();
+        if let Some(mapping) = header(&line, &policies, &mut anonymous_inodes) {
+            mappings.push(mapping);
+        } else if let (Some((name, value)), Some(last)) = (line.split_once(':'), mappings.last_mut())
+            && SMAPS.contains(&name)
+        {
+            let value = value.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
+            last.details.push_str(&format!(" {name}: {value}"));
+        }
+    }
+    mappings
+}
+
+fn header(line: &str, policies: &BTreeMap<u64, String>, anonymous: &mut Vec<String>) -> Option<Mapping> {
+    let mut words = line.splitn(6, ' ');
+    let (start, end) = words.next()?.split_once('-')?;
+    let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+    let [perms, offset, device, inode] = [(); 4].map(|()| words.next().unwrap_or_default().to_owned());
+    let name = words.next().unwrap_or_default().trim().to_owned();
+    let fileless = ["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:"];
+    let inode = if fileless.iter().any(|prefix| name.starts_with(prefix)) {
+        let order = anonymous.iter().position(|known| *known == inode).unwrap_or(anonymous.len());
+        if order == anonymous.len() {
+            anonymous.push(inode);
+        }
+        format!("object {order}")
+    } else {
+        inode
+    };
+    let policy = policies.get(&start).cloned().unwrap_or_default();
+    let offset = u64::from_str_radix(&offset, 16).ok()?;
+    Some(Mapping { start, end, perms, offset, device, inode, name, details: String::new(), policy })
+}
+
+/// numa_maps(5): "START POLICY ...", one line for each mapping.
+fn read_policies(path: &Path) -> BTreeMap<u64, String> {
+    let text = bytes_raw(path);
+    let text = String::from_utf8_lossy(&text);
+    let lines = text.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        Some((u64::from_str_radix(words.next()?, 16).ok()?, words.next()?.to_owned()))
+    });
+    lines.collect()
+}
+
+fn bytes_raw(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap_or_else(|error| format!("unreadable: {error}").into_bytes())
+}
+
+fn bytes(path: &Path) -> String {
+    bytes_raw(path).escape_ascii().to_string()
+}
+
+fn link(path: &Path) -> String {
+    match fs::read_link(path) {
+        Ok(target) => target.as_os_str().as_bytes().escape_ascii().to_string(),
+        Err(error) => format!("unreadable: {error}"),
+    }
+}

@@ -1,0 +1,131 @@
+//! The subjects: which program, built and started how. What each is about stands at the top of its source.
+
+use std::path::PathBuf;
+
+use crate::compile::compile;
+use crate::trial::Verdict;
+
+/// One program and how it is built and started.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject {
+    /// Name in the list of tests, and of the executable.
+    pub name: &'static str,
+    /// File in `tests/subjects`.
+    pub source: &'static str,
+    /// Compiler flags besides the usual ones.
+    pub flags: &'static [&'static str],
+    /// Arguments it is started with.
+    pub arguments: &'static [&'static str],
+}
+
+impl Subject {
+    /// Its executable, compiled if need be.
+    pub fn executable(&self) -> Verdict<PathBuf> {
+        compile(self.source, self.name, self.flags)
+    }
+
+    const fn built(self, flags: &'static [&'static str]) -> Self {
+        Self { flags, ..self }
+    }
+
+    const fn started(self, arguments: &'static [&'static str]) -> Self {
+        Self { arguments, ..self }
+    }
+}
+
+const fn subject(name: &'static str, source: &'static str) -> Subject {
+    Subject { name, source, flags: &[], arguments: &[] }
+}
+
+/// Those that must live through every itinerary.
+#[rustfmt::skip]
+pub const SUBJECTS: &[Subject] = &[
+    // memory
+    subject("anon_memory", "anon_memory.c"),
+    subject("private_file", "private_file.c"),
+    subject("shared_file", "shared_file.c"),
+    subject("shared_anon", "shared_anon.c"),
+    subject("heap", "heap.c"),
+    subject("stack", "stack.c"),
+    subject("grows_down", "grows_down.c"),
+    subject("guard_pages", "guard_pages.c"),
+    subject("hidden_memory", "hidden_memory.c"),
+    subject("reservation", "reservation.c"),
+    subject("madvise", "madvise.c"),
+    subject("anon_names", "anon_names.c"),
+    subject("locked_memory", "locked_memory.c"),
+    subject("lock_all", "lock_all.c"),
+    subject("hugetlb", "hugetlb.c"),
+    subject("huge_pages", "huge_pages.c"),
+    subject("numa_policy", "numa_policy.c"),
+    subject("jit", "jit.c"),
+    subject("many_mappings", "many_mappings.c"),
+    subject("beyond_eof", "beyond_eof.c"),
+    subject("swapped", "swapped.c"),
+    subject("sealed", "sealed.c"),
+    // the program's image, and what belongs to the address space
+    subject("image_pie", "image_of_itself.c"),
+    subject("image_at_fixed_address", "image_of_itself.c").built(&["-no-pie", "-fno-pie"]),
+    subject("image_static", "image_of_itself.c").built(&["-static"]),
+    subject("image_static_pie", "image_of_itself.c").built(&["-static-pie"]),
+    subject("image_stripped", "image_of_itself.c").built(&["-s", "-Wl,-z,now"]),
+    subject("nolibc", "nolibc.S").built(&["-nostdlib", "-static"]),
+    subject("vdso", "vdso.c"),
+    subject("mdwe", "mdwe.c"),
+    subject("arguments", "arguments.c").started(&["with", "a few words", ""]),
+    subject("mm_settings", "mm_settings.c"),
+    subject("dumpable", "dumpable.c"),
+    // registers and segments
+    subject("general_registers", "general_registers.c"),
+    subject("vector_registers", "vector_registers.c"),
+    subject("x87", "x87.c"),
+    subject("segment_bases", "segment_bases.c"),
+    subject("ldt", "ldt.c"),
+    subject("tls_gdt", "tls_gdt.c"),
+    subject("pkeys", "pkeys.c"),
+    // threads
+    subject("threads", "threads.c"),
+    subject("mutex_condvar", "mutex_condvar.c"),
+    subject("robust_mutex", "robust_mutex.c"),
+    subject("thread_ends", "thread_ends.c"),
+    subject("thread_settings", "thread_settings.c"),
+    subject("rseq", "rseq.c"),
+    // signals
+    subject("signal_actions", "signal_actions.c"),
+    subject("pending_signals", "pending_signals.c"),
+    subject("signal_frames", "signal_frames.c"),
+    subject("alternate_stack", "alternate_stack.c"),
+    subject("alternate_stack_disarmed", "alternate_stack.c").started(&["autodisarm"]),
+    // system calls that wait
+    subject("sleeps", "sleeps.c"),
+    subject("polls", "polls.c"),
+    subject("futex_waits", "futex_waits.c"),
+    subject("signal_waits", "signal_waits.c"),
+    // the process
+    subject("process_settings", "process_settings.c"),
+    subject("personality_bits", "personality_bits.c"),
+    subject("limits", "limits.c"),
+    subject("working_directory", "working_directory.c"),
+    subject("changed_root", "changed_root.c"),
+    subject("changed_root_inside", "changed_root.c").started(&["inside"]),
+    // open files
+    subject("file_offsets", "file_offsets.c"),
+    subject("shared_offset", "shared_offset.c"),
+    subject("doubled_stream", "doubled_stream.c"),
+    subject("directories", "directories.c"),
+    subject("devices", "devices.c"),
+    // a bit of everything, standing still
+    subject("worker", "worker.c").started(&["8", "quiet"]),
+];
+
+/// The same at work, which keeps account of what it does: for what must do no harm at any moment.
+pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
+
+/// Holds descriptors of kinds that are refused.
+pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
+
+/// Holds a mapping and a descriptor of a deleted file, which are refused.
+pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");
+
+/// The smallest one, with the smallest image.
+pub const NOLIBC: Subject = subject("nolibc", "nolibc.S").built(&["-nostdlib", "-static"]);

@@ -1,0 +1,56 @@
+//! Every subject under every itinerary, as `subject::itinerary`, and that the law sees what it is to see.
+//!
+//! `cargo test -p rekindle-tests --test subjects -- control` runs the controls alone, which need no rekindle.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use rekindle_tests::itinerary::{ITINERARIES, at_save_point};
+use rekindle_tests::law::{self, Occasion};
+use rekindle_tests::scene::Scene;
+use rekindle_tests::snapshot::Snapshot;
+use rekindle_tests::subjects::{NOLIBC, SUBJECTS};
+use rekindle_tests::trial::{Trouble, Verdict, run, trial};
+use rekindle_tests::{ensure, fail};
+
+fn main() -> ExitCode {
+    let mut trials: Vec<Trial> = vec![
+        trial("law::control_holds_for_a_process_left_alone", holds_for_a_process_left_alone),
+        trial("law::control_sees_a_changed_process", sees_a_changed_process),
+        trial("law::control_table_has_no_dead_entries", table_has_no_dead_entries),
+    ];
+    for subject in SUBJECTS {
+        for (itinerary, take) in ITINERARIES {
+            trials.push(trial(format!("{}::{itinerary}", subject.name), || take(subject)));
+        }
+    }
+    run(trials)
+}
+
+fn holds_for_a_process_left_alone() -> Verdict {
+    let scene = Scene::new()?;
+    let program = at_save_point(&NOLIBC, &scene)?;
+    law::holds(&Snapshot::of(program.pid())?, &Snapshot::of(program.pid())?, Occasion::LeftRunning)?;
+    program.go_on(Duration::ZERO)
+}
+
+/// The mildest law still sees one changed bit.
+fn sees_a_changed_process() -> Verdict {
+    let scene = Scene::new()?;
+    let program = at_save_point(&NOLIBC, &scene)?;
+    let before = Snapshot::of(program.pid())?;
+    std::fs::write(format!("/proc/{}/coredump_filter", program.pid().as_raw_nonzero()), "0x7f")?;
+    match law::holds(&before, &Snapshot::of(program.pid())?, Occasion::RestoredInForeground) {
+        Ok(()) => fail!("a changed coredump_filter went unseen"),
+        Err(Trouble::Failed(text)) => {
+            ensure!(text.contains("1 differences") && text.contains("coredump_filter"), "{text}")
+        }
+        Err(other) => return Err(other),
+    }
+    program.go_on(Duration::ZERO)
+}
+
+fn table_has_no_dead_entries() -> Verdict {
+    law::table_is_alive(&Snapshot::of(rustix::process::getpid())?)
+}
