@@ -118,6 +118,16 @@ pub enum ReadError {
          wait for the checkpoint to finish, or copy the image again"
     )]
     NoFooter,
+    /// More entries than are held in memory.
+    #[error(
+        "the index of the image has {entries} entries, at most {limit} are read: read the image from its start"
+    )]
+    LongIndex {
+        /// Entries that the image says there are.
+        entries: u64,
+        /// The most that are read.
+        limit: u64,
+    },
     /// An entry of the index asked for as what it is not.
     #[error(
         "byte {offset} of the image holds no {wanted}; the index entry is of another image, or of another kind"

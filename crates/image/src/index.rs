@@ -18,7 +18,7 @@ use crate::error::ReadError;
 use crate::frame::{self, FrameKind};
 use crate::header::Header;
 use crate::index_entries::{self, Entry, EntryKind, Place};
-use crate::layout::{EndBody, FileHeader, Footer, FrameHeader, IndexHead};
+use crate::layout::{ENTRIES_LIMIT, EndBody, FileHeader, Footer, FrameHeader, IndexHead};
 use crate::ledger;
 use crate::read_at::{ReadAt, fill_at, read_exact_at, read_header, read_payload};
 use crate::summary::Summary;
@@ -60,11 +60,7 @@ impl Index {
         let header = Header::decode(&bytes[..got])?;
         let end = find_end(file, len)?;
         let (summary, last) = read_end(file, end)?;
-        let mut frames = read_chain(file, last, end)?;
-        let mut entries = Vec::new();
-        while let Some(mut later) = frames.pop() {
-            entries.append(&mut later);
-        }
+        let entries = read_chain(file, last, end, &summary)?;
         let records =
             entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Record(_))).count() as u64;
         let page_frames = entries.len() as u64 - records;
@@ -136,11 +132,17 @@ fn read_end<F: ReadAt + ?Sized>(file: &F, offset: u64) -> Result<(Summary, u64),
     Ok((ledger::summary(&body, offset), body.index.get()))
 }
 
-/// Reads the index frames from the last, at `offset`, back to the first; the entries of each, last frame first.
-fn read_chain<F: ReadAt + ?Sized>(file: &F, offset: u64, end: u64) -> Result<Vec<Vec<Entry>>, ReadError> {
+/// Reads the index frames from the last, at `offset`, back to the first; all entries, in stream order.
+fn read_chain<F: ReadAt + ?Sized>(
+    file: &F,
+    offset: u64,
+    end: u64,
+    summary: &Summary,
+) -> Result<Vec<Entry>, ReadError> {
+    let mut missing = count_entries(summary, end)?;
     let mut frames = Vec::new();
     let mut payload = Vec::new();
-    let (mut at, mut above, mut following) = (offset, end, None);
+    let (mut at, mut above) = (offset, end);
     while at != 0 {
         if at >= above {
             return Err(ReadError::corrupt("the index frames are not in order", at));
@@ -150,33 +152,46 @@ fn read_chain<F: ReadAt + ?Sized>(file: &F, offset: u64, end: u64) -> Result<Vec
             return Err(info.corrupt("a frame that must be an index frame is none"));
         }
         read_payload(file, &info, &mut payload)?;
-        let Some((head, entries)) = decode(&payload, at, following) else {
-            return Err(info.corrupt("an index frame contradicts itself or the one after it"));
+        let Some((head, entries)) = decode(&payload, at, missing) else {
+            return Err(info.corrupt("an index frame contradicts itself, the one after it, or the end"));
         };
+        missing = head.first.get();
+        (above, at) = (entries.first().map_or(at, |entry| entry.offset), head.previous.get());
         frames.push(entries);
-        (above, at, following) = (at, head.previous.get(), Some((at, head.first.get())));
-        if let Some(first) = frames.last().and_then(|entries| entries.first()) {
-            above = above.min(first.offset);
-        }
     }
-    match following {
-        Some((offset, first)) if first != 0 => {
-            Err(ReadError::corrupt("the index does not begin at zero", offset))
-        }
-        _ => Ok(frames),
+    if missing != 0 {
+        return Err(ReadError::corrupt("the index does not list as many frames as there are", end));
     }
+    Ok(frames.into_iter().rev().flatten().collect())
 }
 
-/// Decodes the index frame at `offset`, which the frame `following` (where it is, its first entry's number) follows.
-fn decode(payload: &[u8], offset: u64, following: Option<(u64, u64)>) -> Option<(IndexHead, Vec<Entry>)> {
+/// How many entries the index must have, if there can be as many.
+fn count_entries(summary: &Summary, end: u64) -> Result<u64, ReadError> {
+    let count = summary.records.saturating_add(summary.page_frames);
+    if count > ENTRIES_LIMIT {
+        return Err(ReadError::LongIndex { entries: count, limit: ENTRIES_LIMIT });
+    }
+    if count > end / size_of::<FrameHeader>() as u64 {
+        return Err(ReadError::corrupt(
+            "the counts at the end are of more frames than there is room for",
+            end,
+        ));
+    }
+    Ok(count)
+}
+
+/// Decodes the index frame at `offset`, whose last entry is the last of the first `due` of the stream.
+fn decode(payload: &[u8], offset: u64, due: u64) -> Option<(IndexHead, Vec<Entry>)> {
     let (head, bytes) = IndexHead::read_from_prefix(payload).ok()?;
-    let entries = index_entries::decode(bytes)?;
     let IndexHead { previous, first, count, reserved } = head;
-    let next = first.get().checked_add(u64::from(count.get()))?;
-    let complete = entries.len() as u64 == u64::from(count.get());
+    let count = u64::from(count.get());
+    let in_order = first.get().checked_add(count) == Some(due);
+    if !in_order || reserved.get() != 0 {
+        return None;
+    }
+    let entries = index_entries::decode(bytes)?;
     let in_place = entries.first()?.offset > previous.get() && entries.last()?.offset < offset;
-    let in_order = following.is_none_or(|(_, following_first)| next == following_first);
-    (complete && in_place && in_order && reserved.get() == 0).then_some((head, entries))
+    (entries.len() as u64 == count && in_place).then_some((head, entries))
 }
 
 fn sort(entries: &[Entry]) -> Vec<Sorted> {

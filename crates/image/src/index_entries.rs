@@ -16,7 +16,7 @@
 //!
 //! About 11 bytes for a page frame, 3 for a record.
 
-use crate::layout::{FRAME_ALIGN, PAGE_U64, PAGES_LIMIT};
+use crate::layout::{FRAME_ALIGN, FrameHeader, PAGE_U64, PAGES_LIMIT};
 use crate::pages::Run;
 use crate::record::RecordType;
 
@@ -174,7 +174,9 @@ impl Decoder<'_> {
 
     fn entry(&mut self) -> Option<Entry> {
         let step = self.number()?.checked_mul(FRAME_ALIGN as u64)?;
-        let offset = self.before.offset.checked_add(step).filter(|_| step != 0)?;
+        // No frame is shorter than its header, so an index is never much larger than what it indexes.
+        let offset =
+            self.before.offset.checked_add(step).filter(|_| step >= size_of::<FrameHeader>() as u64)?;
         self.before.offset = offset;
         let kind = match self.number()? {
             0 => EntryKind::Pages(self.extent()?),

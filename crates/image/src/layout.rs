@@ -39,6 +39,8 @@ pub const RAW_HEAD: usize = PAGE - size_of::<FrameHeader>();
 pub const PAYLOAD_LIMIT: usize = RAW_HEAD + DATA_LIMIT;
 /// Most bytes of payload of an index frame.
 pub const INDEX_LIMIT: usize = 1 << 20;
+/// Most entries of an index that is read as a whole: 16 TiB of memory in full page frames.
+pub const ENTRIES_LIMIT: u64 = 1 << 24;
 /// Frames start at multiples of this many bytes.
 pub const FRAME_ALIGN: usize = 8;
 

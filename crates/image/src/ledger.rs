@@ -14,7 +14,7 @@ use crate::summary::{Digest, Summary};
 /// Bytes of entries after which the writer writes an index frame.
 const INDEX_DUE: usize = 256 << 10;
 /// Most bytes of entries in an index frame.
-const ENTRIES_LIMIT: usize = INDEX_LIMIT - size_of::<IndexHead>();
+const ENTRY_BYTES_LIMIT: usize = INDEX_LIMIT - size_of::<IndexHead>();
 
 pub(crate) struct Ledger {
     frames: u32,
@@ -86,7 +86,7 @@ impl Ledger {
 
     /// Whether there are more entries than an index frame could hold: a reader refuses the stream.
     pub(crate) fn check_index_not_overdue(&self, offset: u64) -> Result<(), ReadError> {
-        match self.entries.bytes.len() > ENTRIES_LIMIT {
+        match self.entries.bytes.len() > ENTRY_BYTES_LIMIT {
             true => Err(ReadError::corrupt("an index frame is missing before this", offset)),
             false => Ok(()),
         }

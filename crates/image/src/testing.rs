@@ -15,7 +15,39 @@ const HEADER: usize = size_of::<FrameHeader>();
 /// the footer. Leaves all else as it is, right or wrong. Gives the number of bytes up to the end of the footer, or
 /// all of them if there is no end frame.
 pub fn reseal(bytes: &mut [u8]) -> usize {
-    let Ok((header, _)) = FileHeader::mut_from_prefix(bytes) else { return bytes.len() };
+    match reseal_frames(bytes) {
+        Some((_, end)) if kind_at(bytes, end) == Some(kind::END) => {
+            let footer = frame::footer(end as u64);
+            put(bytes, end + layout::TAIL - size_of::<Footer>(), footer.as_bytes())
+        }
+        _ => bytes.len(),
+    }
+}
+
+/// As [`reseal`], then cuts off what is no whole frame, or the end, and appends the index, end and footer that are due.
+pub fn finish(bytes: &mut Vec<u8>) {
+    let Some((mut ledger, end)) = reseal_frames(bytes) else { return };
+    bytes.truncate(end);
+    if ledger.has_entries() {
+        let payload = ledger.index_payload();
+        let header = frame::header(kind::INDEX, 0, 0, ledger.sequence(), &payload);
+        let at = bytes.len() as u64;
+        bytes.extend([header.as_bytes(), &payload].concat());
+        bytes.resize(bytes.len().next_multiple_of(FRAME_ALIGN), 0);
+        if !ledger.frame(&header) {
+            return;
+        }
+        ledger.index(at);
+    }
+    let body = ledger.end_body();
+    let header = frame::header(kind::END, 0, 0, ledger.sequence(), body.as_bytes());
+    let footer = frame::footer(bytes.len() as u64);
+    bytes.extend([header.as_bytes(), body.as_bytes(), footer.as_bytes()].concat());
+}
+
+/// Makes header and frames consistent; the ledger of them, and where the end frame starts, or what is no frame.
+fn reseal_frames(bytes: &mut [u8]) -> Option<(Ledger, usize)> {
+    let (header, _) = FileHeader::mut_from_prefix(bytes).ok()?;
     header.magic = MAGIC;
     if header.version.get() == 0 {
         header.version = VERSION.into();
@@ -24,13 +56,17 @@ pub fn reseal(bytes: &mut [u8]) -> usize {
     let mut ledger = Ledger::new(&zerocopy::transmute!(*header));
     let mut offset = size_of::<FileHeader>();
     while let Some(next) = reseal_frame(bytes, offset, &mut ledger) {
-        if bytes.get(offset).is_some_and(|kind| u16::from(*kind) == kind::END) {
-            let footer = frame::footer(offset as u64);
-            return put(bytes, next, footer.as_bytes());
+        if kind_at(bytes, offset) == Some(kind::END) {
+            break;
         }
         offset = next;
     }
-    bytes.len()
+    Some((ledger, offset))
+}
+
+fn kind_at(bytes: &[u8], offset: usize) -> Option<u16> {
+    let (header, _) = FrameHeader::read_from_prefix(bytes.get(offset..)?).ok()?;
+    Some(header.kind.get())
 }
 
 /// Makes one frame consistent; where the next one starts, if this one is whole.

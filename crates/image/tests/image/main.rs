@@ -7,6 +7,8 @@ mod common;
 #[cfg(test)]
 mod damage;
 #[cfg(test)]
+mod document;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod round_trip;

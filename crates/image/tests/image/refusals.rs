@@ -210,7 +210,7 @@ fn an_index_that_lies_is_refused() {
 }
 
 /// Alters the end frame of an image of nothing, with all checksums right.
-fn with_end(alter: impl Fn(&mut [u8])) -> ReadError {
+fn with_end(alter: impl Fn(&mut [u8])) -> Vec<u8> {
     let (mut bytes, _) = write(&[]);
     let end = PAGE - rekindle_image::layout::TAIL;
     alter(&mut bytes[end + 32..end + 104]);
@@ -218,13 +218,20 @@ fn with_end(alter: impl Fn(&mut [u8])) -> ReadError {
     bytes[end + 16..end + 24].copy_from_slice(&payload.to_le_bytes());
     let header = checksum(&bytes[end..end + 24]);
     bytes[end + 24..end + 32].copy_from_slice(&header.to_le_bytes());
-    read(&bytes[..]).expect_err("the reader must refuse")
+    bytes
 }
 
 #[test]
 fn an_end_that_lies_is_refused() {
-    sentence(&with_end(|body| body[0] ^= 1), "counts");
-    sentence(&with_end(|body| body[71] ^= 1), "digest");
+    let streamed = |bytes: Vec<u8>| read(&bytes[..]).expect_err("the reader must refuse");
+    sentence(&streamed(with_end(|body| body[0] ^= 1)), "counts");
+    sentence(&streamed(with_end(|body| body[71] ^= 1)), "digest");
+    let indexed = |bytes: Vec<u8>| Index::read_at(&bytes, PAGE as u64).expect_err("the index must refuse");
+    sentence(&indexed(with_end(|body| body[8] = 1)), "as many frames");
+    sentence(&indexed(with_end(|body| body[18] = 1)), "room for");
+    sentence(&indexed(with_end(|body| body[14] = 1)), "from its start");
+    sentence(&indexed(with_end(|body| body[33] = 0xff)), "not in order");
+    sentence(&indexed(with_end(|body| body[32] = 64)), "must be an index frame");
 }
 
 #[test]
