@@ -1,10 +1,12 @@
 //! `cargo xtask fuzz`: builds the fuzz targets, and runs each for its share of the time.
 //!
-//! The targets in fuzz/ have cargo-fuzz's layout, and work with it. Here they are built with the flags that
-//! cargo-fuzz uses, by cargo alone, so that a machine needs nothing but a nightly toolchain (for the
-//! sanitizer) and a C++ compiler (for libFuzzer). What was found interesting goes to fuzz/corpus/TARGET, and
-//! is where the next run starts; seeds that are under version control are read from fuzz/seeds/TARGET; an
-//! input that fails is kept in fuzz/artifacts/TARGET.
+//! fuzz/ has cargo-fuzz's layout, and works with it; here plain cargo builds it, with the flags in its
+//! .cargo/config.toml, so that a machine needs nothing but a C++ compiler (for libFuzzer). With a nightly
+//! toolchain AddressSanitizer is added, which finds what the C libraries that we call do wrong.
+//!
+//! What was found interesting goes to fuzz/corpus/TARGET, and is where the next run starts; seeds that are
+//! under version control are read from fuzz/seeds/TARGET; an input that fails is kept in
+//! fuzz/artifacts/TARGET.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,11 +19,8 @@ use serde_json::Value;
 use crate::run::{self, End};
 use crate::{programs, workspace};
 
-/// What cargo-fuzz passes for libFuzzer's coverage and comparisons, and AddressSanitizer for the C libraries
-/// we call.
-const RUSTFLAGS: &str = "--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
-    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
-    -Cllvm-args=-sanitizer-coverage-trace-compares -Zsanitizer=address -Ccodegen-units=1 -Cdebug-assertions";
+/// Joined by cargo to the flags of fuzz/.cargo/config.toml.
+const SANITIZER: &str = r#"build.rustflags=["-Zsanitizer=address"]"#;
 
 /// One input may take this long, in seconds, before it counts as a hang.
 const INPUT_TIMEOUT_S: u64 = 10;
@@ -46,9 +45,13 @@ pub(crate) fn main(options: &Options) -> Result<ExitCode> {
         println!("skipped: needs {missing}");
         return Ok(ExitCode::SUCCESS);
     }
-    let metadata = metadata()?;
+    let toolchain = Toolchain::best();
+    if toolchain == Toolchain::Ours {
+        println!("fuzz: without AddressSanitizer, which needs a nightly toolchain");
+    }
+    let metadata = metadata(toolchain)?;
     let targets = chosen(targets(&metadata)?, &options.targets)?;
-    let binaries = build(&metadata)?;
+    let binaries = build(toolchain, &metadata)?;
 
     let share = (options.seconds / targets.len() as u64).max(1);
     let mut failed = Vec::new();
@@ -71,20 +74,10 @@ fn missing() -> Option<&'static str> {
     if !directory().join("Cargo.toml").exists() {
         return Some("the fuzz targets");
     }
-    if !has_nightly() {
-        return Some("a nightly toolchain");
-    }
     if ["c++", "g++", "clang++"].iter().all(|compiler| programs::find(compiler).is_none()) {
         return Some("a C++ compiler");
     }
     None
-}
-
-fn has_nightly() -> bool {
-    let output = Command::new("rustup").args(["toolchain", "list"]).stderr(Stdio::null()).output();
-    output.is_ok_and(|output| {
-        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.starts_with("nightly-"))
-    })
 }
 
 fn chosen(all: Vec<String>, wanted: &[String]) -> Result<Vec<String>> {
@@ -114,11 +107,18 @@ fn fuzz(binary: &Path, target: &str, seconds: u64) -> Result<bool> {
         .arg(corpus)
         .args(Some(directory().join("seeds").join(target)).filter(|seeds| seeds.is_dir()))
         .current_dir(directory());
-    let end = run::stream(command, Some(Duration::from_secs(seconds) + SLACK), run::echo)?;
+    let end = run::stream(command, Some(Duration::from_secs(seconds) + SLACK), echo)?;
     if end == End::TimedOut {
         println!("fuzz: {target} did not end by itself");
     }
     Ok(end == End::Success)
+}
+
+/// Lets a line through, unless it is of the dictionary that libFuzzer recommends at its end.
+fn echo(line: &[u8]) {
+    if !line.starts_with(b"\"") && !line.starts_with(b"###### ") {
+        run::echo(line);
+    }
 }
 
 /// fuzz/, a workspace of its own because its flags are.
@@ -134,21 +134,22 @@ fn targets(metadata: &Value) -> Result<Vec<String>> {
 }
 
 /// Builds all targets, and returns the folder they are in.
-fn build(metadata: &Value) -> Result<PathBuf> {
-    let host = host()?;
-    // With --target given, the flags are for the targets alone, not for build scripts and macros.
-    let status = nightly("cargo")
-        .args(["build", "--release", "--bins", "--target", &host])
-        .env("RUSTFLAGS", RUSTFLAGS)
-        .status()
-        .context("cannot start cargo build")?;
+fn build(toolchain: Toolchain, metadata: &Value) -> Result<PathBuf> {
+    let host = host(toolchain)?;
+    let mut command = toolchain.command("cargo");
+    command.args(["build", "--release", "--bins", "--target", &host]);
+    if toolchain == Toolchain::Nightly {
+        command.args(["--config", SANITIZER]);
+    }
+    let status = command.status().context("cannot start cargo build")?;
     ensure!(status.success(), "the fuzz targets do not build");
     let target_directory = metadata["target_directory"].as_str().context("fuzz/ has no target directory")?;
     Ok(Path::new(target_directory).join(host).join("release"))
 }
 
-fn metadata() -> Result<Value> {
-    let output = nightly("cargo")
+fn metadata(toolchain: Toolchain) -> Result<Value> {
+    let output = toolchain
+        .command("cargo")
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .stderr(Stdio::inherit())
         .output()
@@ -158,22 +159,46 @@ fn metadata() -> Result<Value> {
 }
 
 /// The platform's name, as in `--target`.
-fn host() -> Result<String> {
-    let output = nightly("rustc").arg("-vV").output().context("cannot start rustc")?;
+fn host(toolchain: Toolchain) -> Result<String> {
+    let output = toolchain.command("rustc").arg("-vV").output().context("cannot start rustc")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("the nightly rustc does not tell its host")?.to_owned())
+    Ok(host.context("rustc does not tell its host")?.to_owned())
 }
 
-/// A program of the nightly toolchain, run in fuzz/.
-fn nightly(program: &str) -> Command {
-    let mut command = Command::new("rustup");
-    command.args(["run", "nightly", program]).current_dir(directory());
-    // What cargo told us about the stable toolchain is wrong for this one.
-    for variable in ["CARGO", "RUSTC", "RUSTUP_TOOLCHAIN", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"] {
-        command.env_remove(variable);
+/// Which compiler the targets are built with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Toolchain {
+    /// Rustup's nightly, which has the sanitizers.
+    Nightly,
+    /// The one that builds everything else.
+    Ours,
+}
+
+impl Toolchain {
+    fn best() -> Self {
+        let output = Command::new("rustup").args(["toolchain", "list"]).stderr(Stdio::null()).output();
+        let list = output.map(|output| output.stdout).unwrap_or_default();
+        let has_nightly = String::from_utf8_lossy(&list).lines().any(|line| line.starts_with("nightly-"));
+        if has_nightly { Self::Nightly } else { Self::Ours }
     }
-    command
+
+    /// A program of this toolchain, run in fuzz/.
+    fn command(self, program: &str) -> Command {
+        let mut command = match self {
+            Self::Nightly => {
+                let mut command = Command::new("rustup");
+                command.args(["run", "nightly", program]);
+                // What cargo told us about our own toolchain is wrong for this one.
+                command.env_remove("CARGO").env_remove("RUSTC").env_remove("RUSTUP_TOOLCHAIN");
+                command
+            }
+            Self::Ours => Command::new(program),
+        };
+        // They would replace the flags of fuzz/.cargo/config.toml.
+        command.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS").current_dir(directory());
+        command
+    }
 }
 
 #[cfg(test)]
