@@ -46,7 +46,7 @@ pub struct Mapping {
     pub perms: Perms,
     /// Where it starts in its file, in bytes; 0 without a file.
     pub offset: u64,
-    /// The device its file is on; 0:0 without a file. Some file systems (btrfs, overlayfs before Linux 6.8) give
+    /// The device its file is on; 0:0 without a file. Some file systems (btrfs, older overlayfs) give
     /// another number here than stat(2) does.
     pub dev: Dev,
     /// The inode of its file; 0 without one.
