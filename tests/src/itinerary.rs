@@ -3,6 +3,8 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
+
 use crate::law::{self, Occasion};
 use crate::program::Program;
 use crate::rekindle::{self, checkpoint_and_kill, restore_detached, restore_in_foreground};
@@ -28,6 +30,14 @@ pub fn at_save_point(subject: &Subject, scene: &Scene) -> Verdict<Program> {
     let mut program = Program::start(&subject.executable()?, subject.arguments, scene)?;
     program.await_save_point()?;
     Ok(program)
+}
+
+/// Takes a subject to its save point and its image, and kills it there: nothing has its pid, which is returned.
+pub fn checkpointed(subject: &Subject, scene: &Scene) -> Verdict<Pid> {
+    scene.images()?;
+    let mut program = at_save_point(subject, scene)?;
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    Ok(program.pid())
 }
 
 /// No checkpoint at all: what fails here is the subject's fault, not rekindle's.

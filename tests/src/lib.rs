@@ -33,3 +33,4 @@ pub mod scene;
 pub mod snapshot;
 pub mod subjects;
 pub mod trial;
+pub mod worker;

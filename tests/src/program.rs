@@ -271,6 +271,15 @@ pub(crate) fn is_still(process: &Path) -> bool {
         })
 }
 
+/// Waits until nothing has this number any more; what has ended and come back to us is reaped.
+pub fn await_gone(pid: Pid) -> Verdict {
+    let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+    Deadline::after(Duration::from_secs(5), "a process to be gone").until(&[pid], || {
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG); // fails when it is not ours, or gone
+        Ok((!process.exists()).then_some(()))
+    })
+}
+
 /// Lines from a pipe, each waited for no longer than it should take.
 #[derive(Debug)]
 pub struct Lines {

@@ -156,9 +156,10 @@ impl Outcome {
         Ok(self)
     }
 
-    /// It must have failed with this exit code, and with sentences that contain all of `names`.
-    pub fn refused(self, code: i32, names: &[&str]) -> Verdict<Self> {
-        ensure!(self.status.exit_status() == Some(code), "exit code {code} was expected: {self}");
+    /// It must have failed with one of these exit codes, and with sentences that contain all of `names`.
+    pub fn refused(self, codes: &[i32], names: &[&str]) -> Verdict<Self> {
+        let code = self.status.exit_status();
+        ensure!(code.is_some_and(|code| codes.contains(&code)), "exit code {codes:?} was expected: {self}");
         ensure!(
             self.stderr.lines().any(|line| line.starts_with("error: ")),
             "no line starts with 'error: ': {self}"

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use rustix::process::Pid;
 use tempfile::TempDir;
 
+use crate::ensure;
 use crate::program::Process;
 use crate::trial::{Context, Verdict};
 
@@ -39,6 +40,13 @@ impl Scene {
         let directory = self.0.path().join("images");
         fs::create_dir_all(&directory).context(directory.display())?;
         Ok(directory)
+    }
+
+    /// A checkpoint that failed, and knew it, has left nothing: no image, no part of one.
+    pub fn no_image_left(&self) -> Verdict {
+        let left: Vec<_> = fs::read_dir(self.images()?)?.flatten().map(|entry| entry.file_name()).collect();
+        ensure!(left.is_empty(), "the failed checkpoint has left {left:?}");
+        Ok(())
     }
 
     /// The file that standard error is appended to.

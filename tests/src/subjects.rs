@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use crate::compile::compile;
 use crate::trial::Verdict;
 
+/// The library of [`WITH_LIBRARY`], compiled if need be.
+pub fn library() -> Verdict<PathBuf> {
+    compile("library.c", "library.so", &["-shared", "-fPIC"])
+}
+
 /// One program and how it is built and started.
 #[derive(Debug, Clone, Copy)]
 pub struct Subject {
@@ -114,6 +119,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("doubled_stream", "doubled_stream.c"),
     subject("directories", "directories.c"),
     subject("devices", "devices.c"),
+    subject("inner_pipe", "inner_pipe.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];
@@ -126,6 +132,9 @@ pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
 
 /// Holds a mapping and a descriptor of a deleted file, which are refused.
 pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");
+
+/// Depends on a library, a file, and a directory of its own.
+pub const WITH_LIBRARY: Subject = subject("with_library", "with_library.c");
 
 /// The smallest one, with the smallest image.
 pub const NOLIBC: Subject = subject("nolibc", "nolibc.S").built(&["-nostdlib", "-static"]);

@@ -1,2 +1,252 @@
-//! To come.
-fn main() {}
+//! Real programs, unprepared: each runs once undisturbed, and once killed and restored five times on the way. Both must have
+//! written the same bytes.
+//!
+//! How far a program is, is read from /proc or from what it writes, never guessed by time: a seventh of the whole way lies
+//! between two checkpoints, as the undisturbed run has measured it.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rekindle_tests::deadline::Deadline;
+use rekindle_tests::program::Program;
+use rekindle_tests::random::Random;
+use rekindle_tests::rekindle::{self, checkpoint, restore};
+use rekindle_tests::scene::Scene;
+use rekindle_tests::trial::{Context as _, Trouble, Verdict, run_one_at_a_time, trial};
+use rekindle_tests::{ensure, fail};
+use rustix::process::Pid;
+
+/// How often each program is killed and restored.
+const TIMES: u64 = 5;
+
+/// What a gigabyte more or less may take on a busy machine.
+const LONG_STEP: Duration = Duration::from_secs(240);
+
+fn main() -> ExitCode {
+    run_one_at_a_time(vec![trial("xz", xz), trial("sort", sort), trial("python3", python3)])
+}
+
+/// A program, what it reads, and how to tell how far it is.
+struct Case {
+    executable: PathBuf,
+    arguments: &'static [&'static str],
+    /// Makes what it reads, in its working directory.
+    prepare: fn(&Path) -> Verdict,
+    /// The file it writes.
+    output: &'static str,
+    progress: fn(Pid, &Path) -> u64,
+}
+
+/// `xz -T2 -9`: over a gigabyte of memory, threads, a pipe to itself. It reads all at once, then computes.
+fn xz() -> Verdict {
+    killed_and_restored(&Case {
+        executable: find("xz")?,
+        arguments: &["-T2", "-9", "-kf", "words"],
+        prepare: |directory| write_words(&directory.join("words"), 240_000_000),
+        output: "words.xz",
+        progress: |pid, _| cpu_ticks(pid),
+    })
+}
+
+/// `sort --parallel=2` over two million lines: short-lived threads, a dozen temporary files written and merged.
+fn sort() -> Verdict {
+    killed_and_restored(&Case {
+        executable: find("sort")?,
+        arguments: &["--parallel=2", "-S", "16M", "-T", ".", "-o", "sorted", "lines"],
+        prepare: |directory| write_lines(&directory.join("lines"), 2_000_000),
+        output: "sorted",
+        progress: |pid, _| bytes_moved(pid),
+    })
+}
+
+/// Eight threads that hash 256 MiB, a mark in the file `marks` for each MiB.
+fn python3() -> Verdict {
+    const SCRIPT: &str = r#"
+import hashlib, os, random, threading
+marks = os.open("marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+data = [random.Random(i).randbytes(32 << 20) for i in range(8)]
+sums = [None] * 8
+def work(i):
+    state = hashlib.sha3_512()
+    for round in range(4):
+        for at in range(0, len(data[i]), 1 << 20):
+            state.update(memoryview(data[i])[at:at + (1 << 20)])
+            os.write(marks, b".")
+    sums[i] = state.hexdigest()
+threads = [threading.Thread(target=work, args=(i,)) for i in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+with open("sums", "w") as out: print("\n".join(sums), file=out)
+"#;
+    killed_and_restored(&Case {
+        executable: find_python()?,
+        arguments: &["-c", SCRIPT],
+        prepare: |_| Ok(()),
+        output: "sums",
+        progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
+    })
+}
+
+fn killed_and_restored(case: &Case) -> Verdict {
+    rekindle::binary()?; // say so before the long run
+    let reference = Scene::new()?;
+    (case.prepare)(&reference.directory()).context("making the input")?;
+    let whole_way = undisturbed(case, &reference).context("undisturbed")?;
+    let scene = Scene::new()?;
+    for input in
+        fs::read_dir(reference.directory())?.flatten().filter(|entry| entry.file_name() != case.output)
+    {
+        if input.file_name() != "marks" {
+            fs::hard_link(input.path(), scene.directory().join(input.file_name()))?;
+        }
+    }
+    disturbed(case, &scene, whole_way / (TIMES + 2))?;
+    same_bytes(&reference.directory().join(case.output), &scene.directory().join(case.output))
+}
+
+/// Runs it to its end; returns how far the whole way is.
+fn undisturbed(case: &Case, scene: &Scene) -> Verdict<u64> {
+    let mut program = Program::start(&case.executable, case.arguments, scene)?;
+    let (pid, directory) = (program.pid(), scene.directory());
+    let mut furthest = 0;
+    Deadline::after(LONG_STEP, "the undisturbed program to end").until(&[pid], || {
+        furthest = furthest.max((case.progress)(pid, &directory));
+        Ok(program.our_child().ends_within(Duration::from_millis(20))?.then_some(()))
+    })?;
+    let status = program.end()?;
+    ensure!(status.exit_status() == Some(0), "it ended with {status:?}{}", program.errors());
+    ensure!(furthest > 7, "its progress cannot be seen: {furthest}");
+    Ok(furthest)
+}
+
+/// Runs it to its end, killed and restored each time it has come `step` further.
+fn disturbed(case: &Case, scene: &Scene, step: u64) -> Verdict {
+    let image = scene.images()?.join("image");
+    let mut program = Program::start(&case.executable, case.arguments, scene)?;
+    for time in 1..=TIMES {
+        await_progress(case, &program, scene, step).context(format!("before checkpoint {time}"))?;
+        let run = rekindle::start(&mut checkpoint(program.pid(), &image, &["--kill"])?)?;
+        run.outcome_within(LONG_STEP)?.succeeded()?;
+        program.await_killed()?;
+        program = restored(program.pid(), &image, scene).context(format!("restore {time}"))?;
+    }
+    program.our_child().ended(&Deadline::after(LONG_STEP, "the program to end"))?;
+    let status = program.end()?;
+    ensure!(status.exit_status() == Some(0), "it ended with {status:?}{}", program.errors());
+    Ok(())
+}
+
+fn await_progress(case: &Case, program: &Program, scene: &Scene, step: u64) -> Verdict {
+    let (pid, directory) = (program.pid(), scene.directory());
+    let start = (case.progress)(pid, &directory);
+    Deadline::after(LONG_STEP, "the program to get on").until(&[pid], || {
+        let ended = program.our_child().ends_within(Duration::ZERO)?;
+        ensure!(!ended, "the program ended too early{}", program.errors());
+        Ok((case.progress)(pid, &directory).checked_sub(start).is_some_and(|way| way >= step).then_some(()))
+    })
+}
+
+/// In the foreground; back as soon as nobody traces it any more.
+fn restored(pid: Pid, image: &Path, scene: &Scene) -> Verdict<Program> {
+    let mut command = restore(image, &[])?;
+    let (mut run, pipes) = rekindle::start_with_pipes(command.stdin(Stdio::piped()))?;
+    let status = format!("/proc/{}/status", pid.as_raw_nonzero());
+    rekindle::await_restored(&mut run, pid, || {
+        fs::read_to_string(&status).is_ok_and(|status| status.contains("\nTracerPid:\t0\n"))
+    })?;
+    Ok(Program::of_restorer(pid, run.into_process(), pipes, scene))
+}
+
+fn same_bytes(expected: &Path, found: &Path) -> Verdict {
+    let lengths = (fs::metadata(expected)?.len(), fs::metadata(found)?.len());
+    ensure!(
+        lengths.0 == lengths.1 && lengths.0 > 0,
+        "undisturbed it wrote {} bytes, disturbed {}",
+        lengths.0,
+        lengths.1
+    );
+    let (mut expected, mut found) = (File::open(expected)?, File::open(found)?);
+    let (mut left, mut right) = (vec![0; 1 << 20], vec![0; 1 << 20]);
+    let mut at = 0;
+    while at < lengths.0 {
+        let count = expected.read(&mut left)?;
+        found.read_exact(&mut right[..count])?;
+        if let Some(offset) =
+            left[..count].iter().zip(&right[..count]).position(|(left, right)| left != right)
+        {
+            fail!("the output differs from byte {} on", at + offset as u64);
+        }
+        at += count as u64;
+    }
+    Ok(())
+}
+
+// ---- how far a program is
+
+/// utime and stime, proc_pid_stat(5); of a restored program since it was restored.
+fn cpu_ticks(pid: Pid) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
+}
+
+/// rchar and wchar, proc_pid_io(5).
+fn bytes_moved(pid: Pid) -> u64 {
+    let io = fs::read_to_string(format!("/proc/{}/io", pid.as_raw_nonzero())).unwrap_or_default();
+    io.lines().take(2).filter_map(|line| line.split_once(": ")?.1.parse::<u64>().ok()).sum()
+}
+
+// ---- programs and what they read
+
+fn find(name: &str) -> Verdict<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Trouble::Needs(name.to_owned()))
+}
+
+/// The interpreter itself: what is in PATH may be a script that looks for it.
+fn find_python() -> Verdict<PathBuf> {
+    let program = "import os, sys; print(os.path.realpath(sys.executable))";
+    let output = Command::new(find("python3")?).args(["-c", program]).output()?;
+    match String::from_utf8(output.stdout) {
+        Ok(path) if output.status.success() => Ok(PathBuf::from(path.trim_end())),
+        _ => Err(Trouble::Needs("python3".to_owned())),
+    }
+}
+
+/// Text that xz shrinks a hundredfold in a quarter of a minute: mostly long phrases that come again, some fresh lines.
+fn write_words(path: &Path, bytes: usize) -> Verdict {
+    let mut random = Random::named("words");
+    let mut word =
+        |_| (0..3 + random.below(9)).map(|_| char::from(b'a' + random.below(26).to_le_bytes()[0])).collect();
+    let words: Vec<String> = (0..2000).map(&mut word).collect();
+    let phrases: Vec<String> = words.chunks(25).map(|phrase| phrase.join(" ") + "\n").collect();
+    let mut file = BufWriter::new(File::create(path)?);
+    let mut random = Random::named("phrases");
+    let mut pick =
+        |from: &[String]| from[usize::try_from(random.next_u64() >> 32).unwrap_or(0) % from.len()].clone();
+    let mut written = 0;
+    for line in 0.. {
+        let text =
+            if line % 10 == 0 { (0..10).map(|_| pick(&words) + " ").collect() } else { pick(&phrases) };
+        file.write_all(text.as_bytes())?;
+        written += text.len();
+        if written >= bytes {
+            break;
+        }
+    }
+    Ok(file.flush()?)
+}
+
+fn write_lines(path: &Path, count: u64) -> Verdict {
+    let mut random = Random::named("lines");
+    let mut file = BufWriter::new(File::create(path)?);
+    for line in 0..count {
+        writeln!(file, "{:016x} line {line} of two million", random.next_u64())?;
+    }
+    Ok(file.flush()?)
+}

@@ -44,7 +44,7 @@ fn sees_a_changed_process() -> Verdict {
     match law::holds(&before, &Snapshot::of(program.pid())?, Occasion::RestoredInForeground) {
         Ok(()) => fail!("a changed coredump_filter went unseen"),
         Err(Trouble::Failed(text)) => {
-            ensure!(text.contains("1 differences") && text.contains("coredump_filter"), "{text}")
+            ensure!(text.contains("1 differences") && text.contains("coredump_filter"), "{text}");
         }
         Err(other) => return Err(other),
     }

@@ -1,0 +1,142 @@
+//! The subject that works all the time (`subjects/worker.c`), seen from outside: whether it goes on, and whether it is right.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+
+use crate::deadline::Deadline;
+use crate::ensure;
+use crate::law::{self, Occasion};
+use crate::program::{Pipes, Process, Program};
+use crate::scene::Scene;
+use crate::snapshot::Snapshot;
+use crate::subjects::WORKER;
+use crate::trial::{Context, Trouble, Verdict};
+
+/// A worker at work.
+#[derive(Debug)]
+pub struct Worker {
+    program: Program,
+    progress: PathBuf,
+    before: Snapshot,
+}
+
+impl Worker {
+    /// Starts one, and notes how it looks when it stands still.
+    pub fn start(scene: &Scene) -> Verdict<Self> {
+        scene.images()?;
+        let mut program = Program::start(&WORKER.executable()?, WORKER.arguments, scene)?;
+        let line = program.line()?;
+        ensure!(line == "save point", "the worker says '{line}'");
+        be_quiet(&mut program)?;
+        let before = Snapshot::of(program.pid())?;
+        program.tell("work", "working")?;
+        Ok(Self { program, progress: scene.directory().join("progress"), before })
+    }
+
+    /// Its pid.
+    #[must_use]
+    pub fn pid(&self) -> Pid {
+        self.program.pid()
+    }
+
+    /// The program.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// The same worker in its next life.
+    #[must_use]
+    pub fn reborn(self, program: Program) -> Self {
+        Self { program, ..self }
+    }
+
+    /// Whether it has been killed; it is reaped if so.
+    pub fn has_been_killed(&mut self) -> Verdict<bool> {
+        let dead = self.program.our_child().ends_within(Duration::ZERO)?;
+        if dead {
+            self.program.await_killed()?;
+        }
+        Ok(dead)
+    }
+
+    /// Every thread works on, none is stopped or traced.
+    pub fn goes_on(&self) -> Verdict {
+        await_work(self.pid(), &self.progress)
+            .and_then(|()| not_held(self.pid()))
+            .context("the worker does not go on")
+    }
+
+    /// Looks as it looked in the beginning, and all its work is right.
+    pub fn is_whole(mut self, occasion: Occasion) -> Verdict {
+        self.goes_on()?;
+        be_quiet(&mut self.program)?;
+        law::holds(&self.before, &Snapshot::of(self.pid())?, occasion)?;
+        self.program.go_on(Duration::ZERO)
+    }
+
+    /// After a restore that did not succeed: there is no process, or a whole one that works (then it is ended, by force).
+    pub fn gone_or_whole(&self, pipes: Pipes, scene: &Scene) -> Verdict {
+        let pid = self.pid();
+        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
+        let start = read_progress(&self.progress);
+        let works =
+            Deadline::after(Duration::from_secs(10), "a failed restore to leave no process, or a whole one");
+        let works = works.until(&[pid], || {
+            let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG); // an orphan came to us
+            if !process.exists() {
+                return Ok(Some(false));
+            }
+            Ok(all_more(&read_progress(&self.progress), &start).then_some(true))
+        })?;
+        if works {
+            not_held(pid)?;
+            let mut program = Program::child(Process::of(pid)?, pipes, scene);
+            be_quiet(&mut program)?;
+            program.our_child().signal(Signal::KILL)?;
+            program.await_killed()?;
+        }
+        Ok(())
+    }
+}
+
+/// Parks the workers, and waits until the main thread stands still too.
+fn be_quiet(program: &mut Program) -> Verdict {
+    program.tell("quiet", "quiet")?;
+    program.await_still()
+}
+
+/// How many steps each thread has made.
+fn read_progress(path: &PathBuf) -> Vec<u64> {
+    let bytes = fs::read(path).unwrap_or_default();
+    bytes
+        .chunks_exact(8)
+        .take(5)
+        .map(|word| word.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        .collect()
+}
+
+fn all_more(now: &[u64], start: &[u64]) -> bool {
+    !now.is_empty() && now.len() == start.len() && now.iter().zip(start).all(|(now, start)| now > start)
+}
+
+fn await_work(pid: Pid, progress: &PathBuf) -> Verdict {
+    let start = read_progress(progress);
+    let deadline = Deadline::after(Duration::from_secs(10), "every thread of the worker to make a step");
+    deadline.until(&[pid], || Ok(all_more(&read_progress(progress), &start).then_some(())))
+}
+
+fn not_held(pid: Pid) -> Verdict {
+    for task in fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero()))? {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let held = status.contains("State:\tt")
+            || status.contains("State:\tT")
+            || !status.contains("TracerPid:\t0\n");
+        if held {
+            return Err(Trouble::Failed(format!("a thread of the worker is held: {status}")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,2 @@
+/* A library that with_library loads at run time. */
+int answer(void) { return 42; }
