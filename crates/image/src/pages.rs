@@ -100,7 +100,8 @@ impl PageBuffer {
 
     /// Forgets all runs.
     pub fn clear(&mut self) {
-        self.truncate(0);
+        self.runs.clear();
+        self.pages = 0;
     }
 
     /// Whether there are no runs.
@@ -204,8 +205,16 @@ impl PageBuffer {
         &mut self.packed[..len]
     }
 
-    /// Verifies the payload in the landing place and makes its runs and contents the buffer's.
+    /// Verifies the payload in the landing place and makes its runs and contents the buffer's; empty if that fails.
     pub(crate) fn accept(&mut self, frame: &FrameInfo) -> Result<(), ReadError> {
+        let accepted = self.take_landed(frame);
+        if accepted.is_err() {
+            self.clear();
+        }
+        accepted
+    }
+
+    fn take_landed(&mut self, frame: &FrameInfo) -> Result<(), ReadError> {
         let raw = frame.detail == codec::RAW;
         let landed = if raw { &self.block.bytes()[HEADER..] } else { &self.packed[..] };
         let payload = frame.checked_payload(landed)?;
@@ -215,7 +224,6 @@ impl PageBuffer {
             self.runs.push(decode_run(entry, frame)?);
         }
         if self.runs.iter().map(|run| u64::from(run.pages)).sum::<u64>() != u64::from(head.pages.get()) {
-            self.runs.clear();
             return Err(frame.corrupt("the runs of a page frame do not add up to its pages"));
         }
         self.pages = head.pages.get();
@@ -226,11 +234,10 @@ impl PageBuffer {
         let table = size_of::<PageHead>() + self.runs.len() * size_of::<RunEntry>();
         let stored = &self.packed[table..frame.length];
         let contents = &mut self.block.bytes_mut()[PAGE..][..self.pages as usize * PAGE];
-        if self.coder.expand(frame.detail, stored, contents).is_none() {
-            self.clear();
-            return Err(frame.corrupt("compressed pages do not expand to what their frame says"));
+        match self.coder.expand(frame.detail, stored, contents) {
+            Some(()) => Ok(()),
+            None => Err(frame.corrupt("compressed pages do not expand to what their frame says")),
         }
-        Ok(())
     }
 }
 

@@ -72,12 +72,12 @@ enum State {
 /// What one thread does: walks to a frame, checks it, until the end or a fault.
 fn work<F: ReadAt + Sync + ?Sized>(file: &F, len: u64, walk: &Mutex<Walk>) {
     let lock = || -> MutexGuard<'_, Walk> { walk.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) };
-    let mut pages = PageBuffer::new();
+    let mut pages = None;
     let mut payload = Vec::new();
     loop {
         let Some(info) = lock().next(file, len) else { return };
         let checked = match info.kind {
-            FrameKind::Pages => read_page_payload(file, &info, &mut pages),
+            FrameKind::Pages => read_page_payload(file, &info, pages.get_or_insert_with(PageBuffer::new)),
             _ => read_payload(file, &info, &mut payload),
         };
         if let Err(error) = checked {

@@ -158,6 +158,20 @@ fn impossible_runs_are_refused() {
 }
 
 #[test]
+fn a_buffer_is_good_again_after_a_refusal() {
+    let page = [7; PAGE];
+    let forge =
+        || Forge::new().pages(codec::RAW, 2, &[(0, 1, 0), (0, 1, 1)], 2 * PAGE as u32, &page.repeat(2));
+    let mut buffer = PageBuffer::new();
+    let bad = forge().end();
+    assert!(Reader::new(&bad[..]).unwrap().next_into(&mut buffer).is_err());
+    assert!(buffer.is_empty() && buffer.runs().is_empty());
+    let (good, _) = write(&[Piece::Pages { codec: Codec::Raw, runs: vec![(3, 0, 1)], fill: Fill::Plain(1) }]);
+    Reader::new(&good[..]).unwrap().next_into(&mut buffer).unwrap();
+    assert_eq!(buffer.runs(), [rekindle_image::Run { space: 3, address: 0, pages: 1 }]);
+}
+
+#[test]
 fn compressed_pages_expand_to_what_they_say_or_not_at_all() {
     let bomb = lz4_flex::block::compress(&vec![0; 1 << 20]);
     let lz4 = |stored: &[u8], pages: u32| {
