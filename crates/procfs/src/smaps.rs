@@ -1,4 +1,4 @@
-//! `/proc/PID/smaps`: what [`maps`](crate::maps) says, and how each mapping is populated and flagged.
+//! `/proc/PID/smaps`: what [`maps`] says, and how each mapping is populated and flagged.
 //!
 //! ```text
 //! 7f04bae47000-7f04bae48000 r--p 00000000 fe:00 10035222                   /tmp/x     a line as in maps
@@ -295,7 +295,7 @@ fn counter(value: &[u8]) -> Option<(u64, Unit)> {
 
 macro_rules! flags {
     ($($name:ident $code:literal $meaning:literal;)*) => {
-        /// The codes of [`VmFlags`](super::VmFlags) that are known here, with the `VM_` flag that each stands for
+        /// The codes of `VmFlags` that are known here, with the `VM_` flag that each stands for
         /// (Documentation/filesystems/proc.rst; meanings may change between kernels, as that page warns).
         pub mod flag {
             $(#[doc = concat!("`", stringify!($code), "`: ", $meaning)] pub const $name: [u8; 2] = *$code;)*
