@@ -6,11 +6,12 @@
 //! test hugetlb ... ignored (skipped: needs root)        a skipped test with its reason; libtest: `ignored, reason`
 //! skipped: needs python3                                a reason that a test printed itself
 //! test result: ok. 1 passed; 0 failed; 1 ignored; ...   the runner's own count; it ended in order
+//! error: 2 targets failed:                              cargo's own count of runners that failed, at its end
 //! ```
 //!
-//! A runner that starts and gives no count (it crashed, or left by `exit`) counts as one failed test when
-//! cargo says that something failed: without that, a crash of the harness would read as fewer tests, all
-//! passed.
+//! When cargo counts more failed runners than there were counts with failures, the rest ended out of order (a
+//! crash, an early `exit`), and each is one failure more: without that, a crash of the harness would read as
+//! fewer tests, all passed.
 
 use std::fmt;
 
@@ -31,6 +32,10 @@ pub(crate) struct Summary {
     open: Option<String>,
     /// Runners that ended without a count.
     silent: Vec<String>,
+    /// Runners whose count has failures, in this run of cargo.
+    failed_counts: u64,
+    /// Runners that cargo says failed, in this run.
+    failed_runners: u64,
 }
 
 impl Summary {
@@ -45,7 +50,10 @@ impl Summary {
             self.passed += passed;
             self.failed += failed;
             self.skipped += ignored;
+            self.failed_counts += u64::from(failed > 0);
             self.open = None;
+        } else if let Some(failed) = failed_runners(line) {
+            self.failed_runners = failed;
         } else if let Some((name, reason)) = skipped(line) {
             self.add_reason(reason, name);
         }
@@ -60,11 +68,17 @@ impl Summary {
     pub(crate) fn end_of_run(&mut self, succeeded: bool) {
         self.close_runner();
         let silent = std::mem::take(&mut self.silent);
+        let failed_counts = std::mem::take(&mut self.failed_counts);
+        let crashed = std::mem::take(&mut self.failed_runners).saturating_sub(failed_counts);
         if succeeded {
             return;
         }
-        for runner in &silent {
-            self.trouble(format!("{runner} ended without a result"));
+        if crashed > 0 {
+            self.trouble(format!(
+                "{crashed} test programs ended out of order; without a result: {}",
+                silent.join(", ")
+            ));
+            self.failed += crashed - 1;
         }
         if self.failed == 0 {
             self.trouble("cargo test failed before any test did; see above".to_owned());
@@ -128,6 +142,12 @@ fn counts(line: &str) -> Option<[u64; 3]> {
         part.trim().parse().ok()
     };
     Some([count("passed")?, count("failed")?, count("ignored")?])
+}
+
+/// N from cargo's "error: N targets failed:".
+fn failed_runners(line: &str) -> Option<u64> {
+    let (count, rest) = line.strip_prefix("error: ")?.split_once(' ')?;
+    (rest.starts_with("target") && rest.ends_with(" failed:")).then(|| count.parse().ok())?
 }
 
 /// The name, where the line has it, and the reason of a skipped test.
@@ -219,13 +239,19 @@ test result: \x1b[32mok\x1b[m. 4 passed; 0 failed; 0 ignored; 0 measured; 7 filt
     #[test]
     fn a_runner_that_crashes_counts_as_a_failure_and_is_named() {
         let crash = format!(
-            "{OK}\n     Running tests/memory.rs (target/debug/deps/memory-0123456789abcdef)\ntest a ..."
+            "{OK}\n     Running suites/empty.rs (target/debug/deps/empty-0123456789abcdef)\n     \
+             Running tests/memory.rs (target/debug/deps/memory-0123456789abcdef)\ntest a ...\n\
+             test result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s\n     \
+             Running tests/threads.rs (target/debug/deps/threads-0123456789abcdef)\ntest a ...\n\
+             error: 2 targets failed:\n    `-p a --test memory`\n    `-p a --test threads`"
         );
         let summary = summary(&crash, false);
         assert!(!summary.is_success());
         let text = summary.to_string();
-        assert!(text.contains("failed: tests/memory.rs ended without a result\n"), "{text}");
-        assert!(text.ends_with("\n5 passed, 1 failed, 3 skipped"), "{text}");
+        let sentence =
+            "1 test programs ended out of order; without a result: suites/empty.rs, tests/threads.rs\n";
+        assert!(text.contains(sentence), "{text}");
+        assert!(text.ends_with("\n5 passed, 2 failed, 3 skipped"), "{text}");
     }
 
     #[test]
