@@ -135,7 +135,10 @@ fn refused(bad: &Path, pid: Pid, reading: Reading) -> Verdict {
     ensure!(status == BAD_IMAGE, "exit code {status}: {}, {told}", outcome.stderr);
     ensure!(has_sentence(&outcome), "no sentence: {outcome}");
     ensure!(memory_kib <= MEMORY_LIMIT_KIB, "it took {memory_kib} KiB of memory");
-    ensure!(!Path::new(&format!("/proc/{}", pid.as_raw_nonzero())).exists(), "there is a process {pid:?}");
+    // the number may have come round to somebody else's process
+    let executable = fs::read_link(format!("/proc/{}/exe", pid.as_raw_nonzero())).unwrap_or_default();
+    let ours = executable == NOLIBC.executable()? || executable == fs::canonicalize(rekindle::binary()?)?;
+    ensure!(!ours, "there is a process {}: {}", pid.as_raw_nonzero(), executable.display());
     Ok(())
 }
 
