@@ -106,9 +106,10 @@ fn reseal_frame(bytes: &mut [u8], offset: usize, ledger: &mut Ledger) -> Option<
 
 /// Writes as much of `what` as there is room for; where it ends.
 fn put(bytes: &mut [u8], at: usize, what: &[u8]) -> usize {
-    let len = what.len().min(bytes.len().saturating_sub(at));
-    bytes[at..at + len].copy_from_slice(&what[..len]);
-    at + len
+    let room = bytes.get_mut(at..).unwrap_or_default();
+    let len = what.len().min(room.len());
+    room[..len].copy_from_slice(&what[..len]);
+    bytes.len().min(at + len)
 }
 
 const _: () = assert!(size_of::<Footer>() + size_of::<EndBody>() + HEADER == layout::TAIL);
