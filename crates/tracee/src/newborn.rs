@@ -65,9 +65,28 @@ impl Newborn {
         exit_when_we_die(&area);
         let entry = place + stub_entry_offset(StubEntry::Serve);
         call(pid, "clone3 with its pid", clone_into_stub(pid, entry, area.address()))?;
-        let newborn = Self { pid, leader, threads: Vec::new(), area, code, _robust: robust, released: false };
+        let mut newborn =
+            Self { pid, leader, threads: Vec::new(), area, code, _robust: robust, released: false };
         call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        newborn.forget_our_rseq()?;
         Ok(newborn)
+    }
+
+    /// The child was born with our C library's restartable-sequences area registered: the kernel would write to it
+    /// long after its memory is gone.
+    fn forget_our_rseq(&mut self) -> Result<()> {
+        const RSEQ_FLAG_UNREGISTER: i32 = 1;
+        hijack::stop_again(self.pid, &mut self.leader)?;
+        let inherited = StoppedTask::new(self.pid, None).rseq();
+        call(self.pid, "PTRACE_CONT", ptrace::cont(self.pid, 0))?;
+        if let Some(area) = inherited.filter(|area| area.address != 0) {
+            let mut batch = Batch::new();
+            let (size, signature) = (area.size.into(), area.signature.into());
+            let args = [area.address.into(), size, RSEQ_FLAG_UNREGISTER.into(), signature];
+            batch.step("unregistering our restartable sequences", nr::RSEQ, args);
+            self.run(&batch)?;
+        }
+        Ok(())
     }
 
     /// The process.

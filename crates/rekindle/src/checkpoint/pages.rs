@@ -1,0 +1,307 @@
+//! The contents of memory, from a frozen process into page frames.
+//!
+//! `PAGEMAP_SCAN` tells which pages a process has of its own: present or swapped, not the file's, not the page of
+//! zeros. They are read in pieces of up to 1 MiB straight into the buffer that is then written, while another thread
+//! seals and writes the one before.
+
+use crate::error::Error;
+use crate::fault;
+use crate::kinds::mem::mapping::{self, Backing};
+use crate::kinds::mem::shared::{Object, SharedTable};
+use crate::record::{PROCESS_SPACE, Plan};
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rekindle_image::{Codec, PageBuffer, Writer};
+use rekindle_sys::vm::{self, PageFilter, PageIs};
+use rekindle_sys::{Errno, PAGE_SIZE};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+/// How far the pages of a checkpoint or a restore are.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// Bytes moved.
+    pub done: u64,
+    /// Bytes to move in all, as far as is known.
+    pub total: u64,
+}
+
+/// Buffers in use at a time: one is filled, one written, one waits. 1 MiB each.
+const BUFFERS: usize = 4;
+
+/// The memory of a frozen process, ready to be read.
+pub(super) struct Memory<'a> {
+    pid: i32,
+    pagemap: File,
+    mem: File,
+    mappings: Vec<Range>,
+    objects: &'a [Object],
+    /// Bytes expected, for the progress.
+    expected: u64,
+}
+
+/// A mapping whose own pages are to be saved.
+struct Range {
+    start: u64,
+    end: u64,
+    /// A page of zeros need not be saved: there is nothing but zeros behind the mapping.
+    zeros_are_nothing: bool,
+}
+
+impl<'a> Memory<'a> {
+    /// That of a process; `plan` tells its mappings.
+    pub(super) fn of(pid: i32, plan: &Plan, shared: &'a SharedTable) -> Result<Self, Error> {
+        let open = |name: &str| {
+            File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
+        };
+        let mappings = plan.processes.iter().flat_map(|process| &process.mappings);
+        let mappings = mappings
+            .filter(|mapping| mapping.has_private_pages())
+            .map(|m: &mapping::Record| Range {
+                start: m.start,
+                end: m.end,
+                zeros_are_nothing: m.backing() == Backing::Anonymous,
+            })
+            .collect();
+        let status = crate::view::parse(pid, "status", rekindle_procfs::status::parse)?;
+        let expected = status.memory.map_or(0, |m| (m.rss_anon_kb + m.rss_shmem_kb + m.swap_kb) * 1024);
+        Ok(Self {
+            pid,
+            pagemap: open("pagemap")?,
+            mem: open("mem")?,
+            mappings,
+            objects: shared.objects(),
+            expected,
+        })
+    }
+
+    /// Writes all page frames; tells how many bytes of memory they hold.
+    pub(super) fn write<W: Write + Send>(
+        &self,
+        writer: &mut Writer<W>,
+        codec: Codec,
+        progress: Option<&(dyn Fn(Progress) + Sync)>,
+    ) -> Result<u64, Error> {
+        let (full, to_write) = bounded::<PageBuffer>(BUFFERS);
+        let (empty, to_fill) = bounded::<PageBuffer>(BUFFERS);
+        for _ in 0..BUFFERS {
+            let _ = empty.send(PageBuffer::new()); // the receiver is right here
+        }
+        std::thread::scope(|scope| {
+            let writing = std::thread::Builder::new()
+                .name("writer".into())
+                .spawn_scoped(scope, move || write_all(writer, codec, &to_write, &empty))
+                .map_err(|error| Error::io("starting a thread", &error))?;
+            let filled = Filler::new(self, full, to_fill, progress).fill();
+            // The filler is gone, and with it the sending end: the writer comes to its end.
+            let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // A writer that failed is why the filler could not go on.
+            written?;
+            filled
+        })
+    }
+}
+
+fn write_all<W: Write>(
+    writer: &mut Writer<W>,
+    codec: Codec,
+    to_write: &Receiver<PageBuffer>,
+    empty: &Sender<PageBuffer>,
+) -> Result<(), Error> {
+    for buffer in to_write {
+        let mut sealed = buffer.seal(codec);
+        writer.pages(&mut sealed)?;
+        let mut buffer = sealed.into_buffer();
+        buffer.clear();
+        let _ = empty.send(buffer); // the filler may be done
+    }
+    Ok(())
+}
+
+/// Fills buffers with what is in memory.
+struct Filler<'a> {
+    memory: &'a Memory<'a>,
+    full: Sender<PageBuffer>,
+    to_fill: Receiver<PageBuffer>,
+    progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    buffer: PageBuffer,
+    bytes: u64,
+    passed_half: bool,
+}
+
+/// The writer has failed: its error is the one to report.
+fn writer_is_gone() -> Error {
+    Error::call("handing pages to the writer", Errno::PIPE)
+}
+
+impl<'a> Filler<'a> {
+    fn new(
+        memory: &'a Memory<'a>,
+        full: Sender<PageBuffer>,
+        to_fill: Receiver<PageBuffer>,
+        progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+    ) -> Self {
+        Self { memory, full, to_fill, progress, buffer: PageBuffer::new(), bytes: 0, passed_half: false }
+    }
+
+    fn fill(mut self) -> Result<u64, Error> {
+        self.buffer = self.to_fill.recv().map_err(|_| writer_is_gone())?;
+        self.fill_private()?;
+        for object in self.memory.objects {
+            self.fill_object(object)?;
+        }
+        self.send()?;
+        Ok(self.bytes)
+    }
+
+    fn send(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let next = self.to_fill.recv().map_err(|_| writer_is_gone())?;
+        let full = std::mem::replace(&mut self.buffer, next);
+        self.bytes += full.data().len() as u64;
+        self.full.send(full).map_err(|_| writer_is_gone())?;
+        if let Some(progress) = self.progress {
+            progress(Progress { done: self.bytes, total: self.memory.expected.max(self.bytes) });
+        }
+        if !self.passed_half && self.bytes * 2 >= self.memory.expected {
+            self.passed_half = true;
+            fault::point("checkpoint-pages-half")?;
+        }
+        Ok(())
+    }
+
+    /// The process's own pages, in order of address.
+    fn fill_private(&mut self) -> Result<(), Error> {
+        let filter = PageFilter {
+            all_of: PageIs::empty(),
+            none_of: PageIs::FILE | PageIs::PFNZERO,
+            any_of: PageIs::PRESENT | PageIs::SWAPPED,
+            tell: PageIs::empty(),
+        };
+        let memory = self.memory;
+        let (Some(first), Some(last)) = (memory.mappings.first(), memory.mappings.last()) else {
+            return Ok(());
+        };
+        let mut rest = memory.mappings.as_slice();
+        let mut result = Ok(());
+        let scanned = vm::scan_pages(memory.pagemap.as_fd(), first.start, last.end, &filter, |region| {
+            while rest.first().is_some_and(|range| range.end <= region.start) {
+                rest = &rest[1..];
+            }
+            for range in rest.iter().take_while(|range| range.start < region.end) {
+                let (start, end) = (region.start.max(range.start), region.end.min(range.end));
+                if result.is_ok() {
+                    result = self.fill_range(start, end, range.zeros_are_nothing);
+                }
+            }
+        });
+        scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))?;
+        result
+    }
+
+    fn fill_range(&mut self, mut start: u64, end: u64, zeros_are_nothing: bool) -> Result<(), Error> {
+        while start < end {
+            if self.buffer.room_pages() == 0 {
+                self.send()?;
+            }
+            let pages = ((end - start) / PAGE_SIZE).min(self.buffer.room_pages().into()) as u32;
+            let memory = self.memory;
+            let before = self.buffer.len_pages();
+            let room = self
+                .buffer
+                .push(PROCESS_SPACE, start, pages)
+                .map_err(|error| Error::Nonsense(error.to_string()))?;
+            memory.read(start, room)?;
+            if zeros_are_nothing {
+                drop_zero_pages(&mut self.buffer, PROCESS_SPACE, start, before, pages)?;
+            }
+            start += u64::from(pages) * PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// The contents of a shared object, but for its holes.
+    fn fill_object(&mut self, object: &Object) -> Result<(), Error> {
+        use rustix::fs::{SeekFrom, seek};
+        let failed = |errno| Error::call("reading shared memory", errno);
+        let (file, size) = (&object.file, object.record.size);
+        let mut at = 0;
+        while at < size {
+            at = match seek(file, SeekFrom::Data(at)) {
+                Ok(data) => data / PAGE_SIZE * PAGE_SIZE,
+                Err(Errno::NXIO) => break,
+                Err(errno) => return Err(failed(errno)),
+            };
+            let end = seek(file, SeekFrom::Hole(at)).map_err(failed)?.min(size);
+            while at < end {
+                if self.buffer.room_pages() == 0 {
+                    self.send()?;
+                }
+                let pages = (end - at).div_ceil(PAGE_SIZE).min(self.buffer.room_pages().into()) as u32;
+                let (space, before) = (object.record.id, self.buffer.len_pages());
+                let room =
+                    self.buffer.push(space, at, pages).map_err(|error| Error::Nonsense(error.to_string()))?;
+                read_fully(file, at, room)?;
+                drop_zero_pages(&mut self.buffer, space, at, before, pages)?;
+                at += u64::from(pages) * PAGE_SIZE;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read_fully(file: &File, offset: u64, room: &mut [u8]) -> Result<(), Error> {
+    let mut filled = 0;
+    while filled < room.len() {
+        match file.read_at(&mut room[filled..], offset + filled as u64) {
+            // The last page may be cut by the size of the object.
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) => return Err(Error::io("reading shared memory", &error)),
+        }
+    }
+    room[filled..].fill(0);
+    Ok(())
+}
+
+impl Memory<'_> {
+    /// Reads memory: the quick way, and past the protection of a mapping where that fails.
+    fn read(&self, address: u64, room: &mut [u8]) -> Result<(), Error> {
+        let quick = vm::read(self.pid, address, room).unwrap_or(0);
+        if quick == room.len() {
+            return Ok(());
+        }
+        let (rest, at) = (&mut room[quick..], address + quick as u64);
+        self.mem
+            .read_exact_at(rest, at)
+            .map_err(|error| Error::proc(self.pid, "mem", format!("reading the page at {at:x}: {error}")))
+    }
+}
+
+/// Takes pages that hold only zeros out of the last `pages` of a buffer again.
+fn drop_zero_pages(
+    buffer: &mut PageBuffer,
+    space: u32,
+    address: u64,
+    before: u32,
+    pages: u32,
+) -> Result<(), Error> {
+    let page = PAGE_SIZE as usize;
+    let from = before as usize * page;
+    let is_zero = |bytes: &[u8]| bytes.first() == Some(&0) && bytes.iter().all(|byte| *byte == 0);
+    if !buffer.data()[from..].chunks_exact(page).any(is_zero) {
+        return Ok(());
+    }
+    let copy = buffer.data()[from..].to_vec();
+    buffer.truncate(before);
+    for (n, bytes) in (0..u64::from(pages)).zip(copy.chunks_exact(page)) {
+        if !is_zero(bytes) {
+            let room = buffer.push(space, address + n * PAGE_SIZE, 1);
+            room.map_err(|error| Error::Nonsense(error.to_string()))?.copy_from_slice(bytes);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! Named points at which a fault can be injected, so that tests can show what happens when we fail or die there.
+//!
+//! `REKINDLE_FAULT=<point>:kill` makes the process kill itself there, `REKINDLE_FAULT=<point>:error` makes the step
+//! fail. Without the variable a point costs a comparison.
+
+use crate::error::Error;
+use std::sync::OnceLock;
+
+/// All points, in the order in which they are passed.
+pub const POINTS: &[&str] = &[
+    "checkpoint-surveyed",
+    "checkpoint-frozen",
+    "checkpoint-surveyed-again",
+    "checkpoint-borrowed",
+    "checkpoint-asked",
+    "checkpoint-threads-asked",
+    "checkpoint-records-written",
+    "checkpoint-pages-half",
+    "checkpoint-pages-written",
+    "checkpoint-given-back",
+    "checkpoint-finished",
+    "checkpoint-synced",
+    "checkpoint-renamed",
+    "checkpoint-thawed",
+    "restore-planned",
+    "restore-born",
+    "restore-emptied",
+    "restore-mapped",
+    "restore-filled",
+    "restore-protected",
+    "restore-files",
+    "restore-process",
+    "restore-threads",
+    "restore-stopped",
+    "restore-unmapped",
+    "restore-registers",
+    "restore-released",
+];
+
+/// Passes a point: fails or dies there if that was asked for.
+pub(crate) fn point(name: &'static str) -> Result<(), Error> {
+    debug_assert!(POINTS.contains(&name), "fault point {name} is not listed");
+    static WANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
+    let wanted = WANTED.get_or_init(|| {
+        let value = std::env::var("REKINDLE_FAULT").ok()?;
+        let (point, action) = value.split_once(':')?;
+        Some((point.to_owned(), action.to_owned()))
+    });
+    match wanted {
+        Some((point, action)) if point == name && action == "kill" => {
+            let _ = rekindle_sys::signal::kill(std::process::id() as i32, 9); // does not return
+            Ok(())
+        }
+        Some((point, action)) if point == name && action == "error" => Err(Error::Injected(name)),
+        _ => Ok(()),
+    }
+}

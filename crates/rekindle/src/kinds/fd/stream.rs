@@ -1,0 +1,87 @@
+//! Standard streams that lead out of the process: a terminal, or a pipe whose other end somebody else has. What they
+//! led to is not part of the program; the restorer's own stream takes its place.
+//!
+//! A descriptor beyond 2 that leads to the same terminal or the same end of the same pipe goes with them.
+
+use super::{Claim, Description, FdKind, Files, Opened, Streams};
+use crate::error::Error;
+use crate::kinds::mem::file::FileTable;
+use crate::view::{FdView, ProcessView};
+use rekindle_sys::fs::open_flags as o;
+use rekindle_tracee::Batch;
+
+/// See the module's story.
+pub struct Stream;
+
+impl FdKind for Stream {
+    fn name(&self) -> &'static str {
+        "stream"
+    }
+
+    fn claims(&self, fd: &FdView, view: &ProcessView) -> Claim {
+        if !(is_terminal(fd) || is_pipe(fd)) || standard_stream(fd, view).is_none() {
+            return Claim::NotMine;
+        }
+        let is_other_end = |other: &&FdView| {
+            is_pipe(fd)
+                && is_same_file(fd, other)
+                && other.info.flags & o::ACCMODE != fd.info.flags & o::ACCMODE
+        };
+        match view.fds.iter().find(is_other_end) {
+            Some(_) => {
+                Claim::Refused("fd-kind", "pipes cannot be captured yet", "let the program close it first")
+            }
+            None => Claim::Mine,
+        }
+    }
+
+    fn capture(
+        &self,
+        fd: &FdView,
+        view: &ProcessView,
+        _files: &mut FileTable,
+        record: &mut Description,
+    ) -> Result<(), Error> {
+        record.stream = standard_stream(fd, view).unwrap_or(0);
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        record: &Description,
+        _files: &Files<'_>,
+        streams: &Streams,
+        _batch: &mut Batch,
+    ) -> Opened {
+        Opened::Number(streams.number(record.stream))
+    }
+}
+
+/// The standard stream that a descriptor is, or leads to the same place as.
+fn standard_stream(fd: &FdView, view: &ProcessView) -> Option<u32> {
+    if (0..=2).contains(&fd.fd) {
+        return u32::try_from(fd.fd).ok();
+    }
+    let same = |other: &&FdView| {
+        let same_direction = other.info.flags & o::ACCMODE == fd.info.flags & o::ACCMODE;
+        is_same_file(fd, other) && (is_terminal(fd) || same_direction)
+    };
+    view.fds
+        .iter()
+        .take_while(|other| other.fd <= 2)
+        .find(same)
+        .and_then(|other| u32::try_from(other.fd).ok())
+}
+
+fn is_same_file(a: &FdView, b: &FdView) -> bool {
+    (a.dev, a.ino) == (b.dev, b.ino)
+}
+
+fn is_pipe(fd: &FdView) -> bool {
+    fd.file_type() == libc::S_IFIFO && fd.link.starts_with(b"pipe:")
+}
+
+/// Terminals: pseudo-terminals (majors 136 to 143), virtual and serial ones (4), and the console (5).
+fn is_terminal(fd: &FdView) -> bool {
+    fd.file_type() == libc::S_IFCHR && matches!(libc::major(fd.rdev), 4 | 5 | 136..=143)
+}

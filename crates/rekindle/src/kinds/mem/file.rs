@@ -1,0 +1,106 @@
+//! Files behind mappings and descriptors: which one it was, and whether the one found at a restore is the same.
+
+use crate::error::Error;
+use crate::refusal::show;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// A file, as it was at the checkpoint.
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
+pub struct Record {
+    /// What mappings and descriptors refer to it by.
+    #[prost(uint32, tag = "1")]
+    pub id: u32,
+    /// Its path as the supervisor saw it.
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(serialize_with = "crate::json::path")]
+    pub path: Vec<u8>,
+    /// `st_mode`
+    #[prost(uint32, tag = "3")]
+    pub mode: u32,
+    /// Size in bytes.
+    #[prost(uint64, tag = "4")]
+    pub size: u64,
+    /// Modification time, seconds.
+    #[prost(sint64, tag = "5")]
+    pub mtime: i64,
+    /// Its nanoseconds.
+    #[prost(uint32, tag = "6")]
+    pub mtime_nsec: u32,
+    /// Device number of a device file.
+    #[prost(uint64, tag = "7")]
+    pub rdev: u64,
+}
+
+impl Record {
+    /// Looks at the file that is there now. `Err` holds the sentence that says how it differs.
+    pub fn compare(&self, accept_changed: bool) -> Result<(), String> {
+        let path = show(&self.path);
+        let found = std::fs::metadata(Path::new(OsStr::from_bytes(&self.path)))
+            .map_err(|error| format!("{path}, which the program has open or mapped, cannot be found ({error}); put it back where it was"))?;
+        if found.mode() & libc::S_IFMT != self.mode & libc::S_IFMT {
+            return Err(format!("{path} is not the kind of file that it was; put the old one back"));
+        }
+        let is_device = matches!(self.mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK);
+        if is_device && found.rdev() != self.rdev {
+            return Err(format!("{path} is another device than it was; put the old one back"));
+        }
+        let is_regular = self.mode & libc::S_IFMT == libc::S_IFREG;
+        if !is_regular || accept_changed {
+            return Ok(());
+        }
+        let then = (self.size, self.mtime, i64::from(self.mtime_nsec));
+        let now = (found.size(), found.mtime(), found.mtime_nsec());
+        if then == now {
+            return Ok(());
+        }
+        let what = if then.0 == now.0 {
+            "it was modified since".to_owned()
+        } else {
+            format!("it was {} bytes long, and is {}", then.0, now.0)
+        };
+        Err(format!(
+            "{path} has changed since the checkpoint: {what}; put the old one back, or pass --accept-changed-files"
+        ))
+    }
+}
+
+/// The files of a checkpoint in the making, each once.
+#[derive(Debug, Default)]
+pub struct FileTable {
+    by_path: HashMap<Vec<u8>, usize>,
+    records: Vec<Record>,
+}
+
+impl FileTable {
+    /// The id of the file at a path; its state is taken at the first mention. `state` is a path that leads to the
+    /// very file even when its name has been taken by another, such as a link below /proc/PID.
+    pub fn id(&mut self, path: &[u8], state: &Path) -> Result<u32, Error> {
+        if let Some(index) = self.by_path.get(path) {
+            return Ok(self.records[*index].id);
+        }
+        let meta = std::fs::metadata(state)
+            .or_else(|_| std::fs::metadata(Path::new(OsStr::from_bytes(path))))
+            .map_err(|error| Error::io(format!("looking at {}", show(path)), &error))?;
+        let id = self.records.len() as u32 + 1;
+        self.by_path.insert(path.to_vec(), self.records.len());
+        self.records.push(Record {
+            id,
+            path: path.to_vec(),
+            mode: meta.mode(),
+            size: meta.size(),
+            mtime: meta.mtime(),
+            mtime_nsec: meta.mtime_nsec() as u32,
+            rdev: meta.rdev(),
+        });
+        Ok(id)
+    }
+
+    /// All of them.
+    pub fn records(&self) -> &[Record] {
+        &self.records
+    }
+}

@@ -1,0 +1,352 @@
+//! Mappings: where each lies, how it is protected, and what is behind it.
+//!
+//! A restore makes each with its final attributes but for two things, settled once its pages are in: its protection
+//! (a mapping that gets contents is writable until then) and locks.
+//!
+//! The kernel joins neighbours that are alike. Mappings that were two (each has had pages of its own, which keeps
+//! them apart) are kept apart by a passing `MADV_DONTFORK` until both have pages.
+
+use super::file::FileTable;
+use super::shared::SharedTable;
+use super::{advice, policy, vdso};
+use crate::error::Error;
+use crate::refusal::{Refusals, show};
+use crate::view::ProcessView;
+use rekindle_procfs::maps::{Perms, Special};
+use rekindle_procfs::smaps::{Entry, VmFlags};
+use rekindle_sys::nr;
+use rekindle_tracee::{Arg, Batch, StepId};
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// What is behind a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration, serde::Serialize)]
+#[repr(i32)]
+pub enum Backing {
+    /// Nothing: memory of zeros.
+    Anonymous = 0,
+    /// A file.
+    File = 1,
+    /// Shared anonymous memory.
+    SharedAnonymous = 2,
+}
+
+/// The form of a mapping in the image.
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
+pub struct Record {
+    /// First address.
+    #[prost(fixed64, tag = "1")]
+    pub start: u64,
+    /// One past the last.
+    #[prost(fixed64, tag = "2")]
+    pub end: u64,
+    /// `PROT_*`
+    #[prost(uint32, tag = "3")]
+    pub prot: u32,
+    /// `MAP_SHARED`
+    #[prost(bool, tag = "4")]
+    pub shared: bool,
+    /// What is behind it.
+    #[prost(enumeration = "Backing", tag = "5")]
+    pub backing: i32,
+    /// Offset in the file or object, in bytes.
+    #[prost(uint64, tag = "6")]
+    pub offset: u64,
+    /// The file.
+    #[prost(uint32, tag = "7")]
+    pub file: u32,
+    /// The shared object.
+    #[prost(uint32, tag = "8")]
+    pub object: u32,
+    /// Its name (`PR_SET_VMA_ANON_NAME`).
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub name: Option<Vec<u8>>,
+    /// VmFlags of /proc/PID/smaps, two letters each, with a space between.
+    #[prost(string, tag = "10")]
+    pub flags: String,
+    /// Size of its pages in bytes, when they are huge (hugetlb).
+    #[prost(uint64, tag = "11")]
+    pub huge_page: u64,
+    /// Its NUMA policy, if it has its own.
+    #[prost(message, optional, tag = "12")]
+    pub policy: Option<policy::Record>,
+    /// Ranges of guard pages (`MADV_GUARD_INSTALL`): start and length, by turns.
+    #[prost(fixed64, repeated, tag = "13")]
+    pub guards: Vec<u64>,
+}
+
+/// `PROT_READ|PROT_WRITE`
+const READ_WRITE: u32 = 3;
+const MAP_SHARED: i32 = 0x1;
+const MAP_PRIVATE: i32 = 0x2;
+const MAP_DROPPABLE: i32 = 0x8;
+const MAP_ANONYMOUS: i32 = 0x20;
+const MAP_GROWSDOWN: i32 = 0x100;
+const MAP_NORESERVE: i32 = 0x4000;
+const MAP_HUGETLB: i32 = 0x40000;
+const MAP_FIXED_NOREPLACE: i32 = 0x10_0000;
+const MAP_HUGE_SHIFT: u32 = 26;
+/// `prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME)`
+const PR_SET_VMA: i32 = 0x5356_4d41;
+
+impl Record {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        self.end - self.start
+    }
+
+    /// Its VmFlags.
+    pub fn vm_flags(&self) -> VmFlags {
+        VmFlags(self.flags.split(' ').filter_map(|code| code.as_bytes().try_into().ok()).collect())
+    }
+
+    /// Whether pages of its own can be in it (copied on write, or anonymous).
+    pub fn has_private_pages(&self) -> bool {
+        !self.shared
+    }
+
+    /// The protection it has until its contents are in. A mapping that the kernel accounts for has been writable
+    /// once, and must be so again for the accounting to be the same.
+    pub fn first_prot(&self) -> u32 {
+        let accounted = !self.shared && self.vm_flags().has(*b"ac");
+        if accounted { READ_WRITE } else { self.prot }
+    }
+
+    /// Whether a shared mapping's file must be open for writing.
+    pub fn needs_writable_file(&self) -> bool {
+        self.shared && self.vm_flags().has(*b"mw")
+    }
+
+    /// Whether the kernel would join it with the one before.
+    pub fn would_join(&self, before: &Self) -> bool {
+        let like =
+            |m: &Self| (m.first_prot(), m.prot, m.shared, m.backing, m.file, m.name.clone(), m.flags.clone());
+        let contiguous = self.backing() == Backing::Anonymous
+            || (self.backing() == Backing::File && before.offset + before.len() == self.offset);
+        before.end == self.start
+            && contiguous
+            && !self.shared
+            && like(self) == like(before)
+            && self.huge_page == 0
+    }
+
+    fn map_flags(&self) -> i32 {
+        let flags = self.vm_flags();
+        let mut map = MAP_FIXED_NOREPLACE | if self.shared { MAP_SHARED } else { MAP_PRIVATE };
+        if self.backing() == Backing::Anonymous {
+            map |= MAP_ANONYMOUS;
+        }
+        if flags.has(*b"gd") {
+            map |= MAP_GROWSDOWN;
+        }
+        if flags.has(*b"nr") {
+            map |= MAP_NORESERVE;
+        }
+        if flags.has(*b"dp") {
+            map = (map & !MAP_PRIVATE) | MAP_DROPPABLE;
+        }
+        if self.huge_page != 0 && self.backing() == Backing::Anonymous {
+            map |= MAP_HUGETLB | ((self.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
+        }
+        map
+    }
+
+    /// The step that maps it; `fd` is the file behind it. `apart` keeps it from being joined with the one before,
+    /// which was mapped with protection `apart`.
+    pub fn restore(&self, fd: Option<StepId>, path: &[u8], apart: Option<u32>, batch: &mut Batch) {
+        let at = format!("mapping {:x}-{:x} {}", self.start, self.end, show(path));
+        let fd = fd.map_or(Arg::from(-1), Arg::from);
+        let first = match apart {
+            None => self.first_prot(),
+            Some(0) => 1,
+            Some(_) => 0,
+        };
+        let args = [
+            self.start.into(),
+            self.len().into(),
+            first.into(),
+            self.map_flags().into(),
+            fd,
+            self.offset.into(),
+        ];
+        batch.step(at, nr::MMAP, args);
+        if apart.is_some() {
+            let (start, len) = (self.start, self.len());
+            batch.step("MADV_DONTFORK", nr::MADVISE, [start.into(), len.into(), advice::DONTFORK.into()]);
+            batch.step("mprotect", nr::MPROTECT, [start.into(), len.into(), self.first_prot().into()]);
+        }
+        self.restore_attributes(batch);
+    }
+
+    /// Advice, name and policy.
+    pub fn restore_attributes(&self, batch: &mut Batch) {
+        let (start, len) = (self.start, self.len());
+        advice::before_contents(&self.vm_flags(), start, len, batch);
+        if let Some(name) = &self.name {
+            let name = batch.c_string(name);
+            let args = [PR_SET_VMA.into(), 0.into(), start.into(), len.into(), name.into()];
+            batch.step("naming a mapping", nr::PRCTL, args);
+        }
+        if let Some(policy) = &self.policy {
+            policy::restore(policy, start, len, batch);
+        }
+    }
+
+    /// The steps that settle it once its pages are in.
+    pub fn settle(&self, apart: bool, batch: &mut Batch) {
+        let (start, len) = (self.start, self.len());
+        if apart && !self.vm_flags().has(*b"dc") {
+            batch.step("MADV_DOFORK", nr::MADVISE, [start.into(), len.into(), advice::DOFORK.into()]);
+        }
+        for guard in self.guards.chunks_exact(2) {
+            let args = [guard[0].into(), guard[1].into(), advice::GUARD_INSTALL.into()];
+            batch.step("MADV_GUARD_INSTALL", nr::MADVISE, args);
+        }
+        if self.first_prot() != self.prot {
+            let label = format!("protecting {:x}-{:x}", self.start, self.end);
+            batch.step(label, nr::MPROTECT, [start.into(), len.into(), self.prot.into()]);
+        }
+        advice::after_contents(&self.vm_flags(), start, len, batch);
+    }
+}
+
+/// What of the mappings of a process cannot be captured.
+pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
+    for entry in &view.mappings {
+        if let Some((code, why)) = refusal(view.pid, entry) {
+            let m = &entry.mapping;
+            let subject = format!("mapping {:x}-{:x} {}", m.start, m.end, show(&m.name));
+            refusals.add(
+                code,
+                subject,
+                why,
+                "let the program unmap it first, or wait for a version that can",
+            );
+        }
+    }
+}
+
+fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
+    let mapping = &entry.mapping;
+    if vdso::is_part(mapping) || mapping.special() == Some(Special::Vsyscall) {
+        return None;
+    }
+    for (code, why) in advice::REFUSED {
+        if entry.vm_flags.has(code) {
+            return Some(("mapping-flag", why.to_owned()));
+        }
+    }
+    if mapping.special() == Some(Special::Uprobes) {
+        return Some(("mapping-kind", "it belongs to a uprobe".to_owned()));
+    }
+    let name = mapping.name.as_slice();
+    match backing(entry) {
+        Some(Backing::Anonymous | Backing::SharedAnonymous) => None,
+        Some(Backing::File) => changed_file(pid, entry),
+        None if name.starts_with(b"/memfd:") => {
+            Some(("memfd", "memfd files cannot be captured yet".to_owned()))
+        }
+        None if name.starts_with(b"/SYSV") => {
+            Some(("sysv-shm", "System V shared memory cannot be captured yet".to_owned()))
+        }
+        None if mapping.deleted().is_some() => {
+            Some(("deleted-file", "deleted files cannot be captured yet".to_owned()))
+        }
+        None => Some(("mapping-kind", "this kind of memory cannot be captured yet".to_owned())),
+    }
+}
+
+/// A file whose name leads to another one by now.
+fn changed_file(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
+    let mapping = &entry.mapping;
+    let named = std::fs::metadata(Path::new(OsStr::from_bytes(&mapping.name)));
+    let mapped = std::fs::metadata(super::shared::map_file(pid, mapping));
+    let same = match (&named, &mapped) {
+        (Ok(named), Ok(mapped)) => (named.dev(), named.ino()) == (mapped.dev(), mapped.ino()),
+        // Without the right to look behind the mapping, the inode number has to do.
+        (Ok(named), Err(_)) => named.ino() == mapping.inode,
+        (Err(_), _) => false,
+    };
+    (!same).then(|| ("replaced-file", "its file has been replaced by another of the same name".to_owned()))
+}
+
+/// What is behind a mapping, if it is something that can be captured.
+fn backing(entry: &Entry) -> Option<Backing> {
+    let mapping = &entry.mapping;
+    let shared = mapping.perms.contains(Perms::SHARED);
+    let name = mapping.name.as_slice();
+    let nameless = [b"/dev/zero (deleted)".as_slice(), b"/anon_hugepage (deleted)"].contains(&name)
+        || name.starts_with(b"[anon_shmem:");
+    if nameless {
+        return Some(if shared { Backing::SharedAnonymous } else { Backing::Anonymous });
+    }
+    if mapping.is_file() {
+        return mapping.deleted().is_none().then_some(Backing::File);
+    }
+    let is_anonymous = name.is_empty()
+        || name.starts_with(b"[anon:")
+        || matches!(mapping.special(), Some(Special::Heap | Special::Stack));
+    is_anonymous.then_some(Backing::Anonymous)
+}
+
+/// The records of a process's mappings, but for the vDSO. Shared objects get ids from `first_object` on.
+pub fn capture(
+    view: &ProcessView,
+    files: &mut FileTable,
+    shared: &mut SharedTable,
+    first_object: u32,
+) -> Result<Vec<Record>, Error> {
+    let mut policies = policy::read(view.pid)?;
+    let mut records = Vec::with_capacity(view.mappings.len());
+    for entry in &view.mappings {
+        let mapping = &entry.mapping;
+        if vdso::is_part(mapping) || mapping.special() == Some(Special::Vsyscall) {
+            continue;
+        }
+        let backing = backing(entry).ok_or_else(|| {
+            Error::proc(
+                view.pid,
+                "maps",
+                format!("a mapping appeared that cannot be captured: {}", show(&mapping.name)),
+            )
+        })?;
+        let is_huge = entry.vm_flags.has(*b"ht");
+        let huge_page = if is_huge { entry.kernel_page_kb().unwrap_or(2048) * 1024 } else { 0 };
+        let (mut file, mut object) = (0, 0);
+        match backing {
+            Backing::Anonymous => {}
+            Backing::File => {
+                let behind = super::shared::map_file(view.pid, mapping);
+                file = files.id(&mapping.name, Path::new(&behind))?;
+            }
+            Backing::SharedAnonymous => {
+                let next = first_object + shared.objects().len() as u32;
+                object = shared.id(view.pid, mapping, huge_page, next)?;
+            }
+        }
+        records.push(Record {
+            start: mapping.start,
+            end: mapping.end,
+            prot: u32::from((mapping.perms & (Perms::READ | Perms::WRITE | Perms::EXEC)).bits()),
+            shared: mapping.perms.contains(Perms::SHARED),
+            backing: backing.into(),
+            offset: if backing == Backing::Anonymous { 0 } else { mapping.offset },
+            file,
+            object,
+            name: mapping.anon_name().map(<[u8]>::to_vec),
+            flags: entry
+                .vm_flags
+                .0
+                .iter()
+                .map(|code| String::from_utf8_lossy(code))
+                .collect::<Vec<_>>()
+                .join(" "),
+            huge_page,
+            policy: policies.remove(&mapping.start),
+            guards: Vec::new(),
+        });
+    }
+    Ok(records)
+}

@@ -1,0 +1,20 @@
+//! Memory: the address space, its mappings, and what backs them. Contents are moved by `checkpoint::pages` and
+//! `restore::contents`.
+//!
+//! | file | kind |
+//! |---|---|
+//! | [`bounds`] | code, data, heap, stack, argument and environment bounds, auxiliary vector, executable |
+//! | [`mapping`] | each mapping: where, how protected, what behind it |
+//! | [`advice`] | what madvise(2) and mlock(2) have set, as VmFlags show it |
+//! | [`policy`] | NUMA policy of mappings |
+//! | [`file`] | the files behind mappings and descriptors, and whether they are still the same |
+//! | [`shared`] | shared anonymous memory |
+//! | [`vdso`] | the kernel's code and data pages in the program |
+
+pub mod advice;
+pub mod bounds;
+pub mod file;
+pub mod mapping;
+pub mod policy;
+pub mod shared;
+pub mod vdso;

@@ -1,0 +1,54 @@
+//! Resource limits (getrlimit(2)). Read from /proc/PID/limits, as prlimit(2) on another user's process needs
+//! `CAP_SYS_RESOURCE`; set by the process itself.
+
+use super::super::{Phase, ProcessKind};
+use crate::error::Error;
+use crate::view::ProcessView;
+use rekindle_sys::nr;
+use rekindle_tracee::{Answers, Batch, StoppedTask};
+
+/// See the module's story.
+pub struct Limits;
+
+/// Its form in the image.
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
+pub struct Record {
+    /// Soft limits, by number of the resource; `u64::MAX` is unlimited.
+    #[prost(uint64, repeated, tag = "1")]
+    pub soft: Vec<u64>,
+    /// Hard limits, likewise.
+    #[prost(uint64, repeated, tag = "2")]
+    pub hard: Vec<u64>,
+}
+
+impl ProcessKind for Limits {
+    type Record = Record;
+    type Question = ();
+
+    fn outside(view: &ProcessView, _leader: &StoppedTask) -> Result<Record, Error> {
+        let pairs = &view.limits.by_number;
+        Ok(Record {
+            soft: pairs.iter().map(|pair| pair.soft.to_raw()).collect(),
+            hard: pairs.iter().map(|pair| pair.hard.to_raw()).collect(),
+        })
+    }
+
+    fn ask(_batch: &mut Batch) -> Self::Question {}
+
+    fn answer(_record: &mut Record, (): &(), _answers: &Answers) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn restore(record: &Record, phase: Phase, batch: &mut Batch) {
+        if phase != Phase::Rights {
+            return;
+        }
+        for (resource, (soft, hard)) in record.soft.iter().zip(&record.hard).enumerate() {
+            let limit = batch.data(&[soft.to_le_bytes(), hard.to_le_bytes()].concat());
+            let label = format!(
+                "setting resource limit {resource} to {soft}/{hard} (raising one needs CAP_SYS_RESOURCE)"
+            );
+            batch.step(label, nr::PRLIMIT64, [0.into(), resource.into(), limit.into(), 0.into()]);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Who a task acts as: user and group ids, groups, capabilities, securebits, no_new_privs (credentials(7),
+//! capabilities(7)). Linux keeps them for each task, so each task sets its own.
+//!
+//! A restorer that has exactly the saved credentials changes nothing, and so needs no privilege.
+
+use super::super::{Phase, TaskKind};
+use crate::error::Error;
+use crate::refusal::Refusals;
+use crate::view::ProcessView;
+use rekindle_procfs::status::Status;
+use rekindle_sys::nr;
+use rekindle_tracee::{Answers, Batch, StepId, StoppedTask};
+use std::sync::OnceLock;
+
+/// See the module's story.
+pub struct Credentials;
+
+const PR_CAPBSET_DROP: i32 = 24;
+const PR_GET_SECUREBITS: i32 = 27;
+const PR_SET_SECUREBITS: i32 = 28;
+const PR_SET_NO_NEW_PRIVS: i32 = 38;
+const PR_CAP_AMBIENT: i32 = 47;
+const PR_CAP_AMBIENT_RAISE: i32 = 2;
+/// `SECBIT_NO_SETUID_FIXUP`: capabilities stay as they are when user ids change.
+const NO_SETUID_FIXUP: u32 = 1 << 2;
+/// `_LINUX_CAPABILITY_VERSION_3`
+const CAPABILITY_VERSION: u32 = 0x2008_0522;
+
+/// Its form in the image.
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
+pub struct Record {
+    /// Real, effective, saved, filesystem user id.
+    #[prost(uint32, repeated, tag = "1")]
+    pub uid: Vec<u32>,
+    /// The group ids, likewise.
+    #[prost(uint32, repeated, tag = "2")]
+    pub gid: Vec<u32>,
+    /// Supplementary groups.
+    #[prost(uint32, repeated, tag = "3")]
+    pub groups: Vec<u32>,
+    /// Inheritable capabilities.
+    #[prost(fixed64, tag = "4")]
+    pub inheritable: u64,
+    /// Permitted capabilities.
+    #[prost(fixed64, tag = "5")]
+    pub permitted: u64,
+    /// Effective capabilities.
+    #[prost(fixed64, tag = "6")]
+    pub effective: u64,
+    /// The bounding set.
+    #[prost(fixed64, tag = "7")]
+    pub bounding: u64,
+    /// Ambient capabilities.
+    #[prost(fixed64, tag = "8")]
+    pub ambient: u64,
+    /// `PR_GET_SECUREBITS`
+    #[prost(uint32, tag = "9")]
+    pub securebits: u32,
+    /// `PR_GET_NO_NEW_PRIVS`
+    #[prost(bool, tag = "10")]
+    pub no_new_privs: bool,
+}
+
+impl Record {
+    fn of(status: &Status) -> Self {
+        Self {
+            uid: status.uid.to_vec(),
+            gid: status.gid.to_vec(),
+            groups: status.groups.clone(),
+            inheritable: status.caps.inh,
+            permitted: status.caps.prm,
+            effective: status.caps.eff,
+            bounding: status.caps.bnd,
+            ambient: status.caps.amb,
+            securebits: 0,
+            no_new_privs: status.no_new_privs.unwrap_or(false),
+        }
+    }
+
+    /// Those of this process.
+    fn own() -> Option<&'static Self> {
+        static OWN: OnceLock<Option<Record>> = OnceLock::new();
+        OWN.get_or_init(|| {
+            let status = std::fs::read("/proc/self/status").ok()?;
+            let mut record = Self::of(&rekindle_procfs::status::parse(&status).ok()?);
+            record.securebits = rustix::thread::capabilities_secure_bits().ok()?.bits();
+            Some(record)
+        })
+        .as_ref()
+    }
+}
+
+impl TaskKind for Credentials {
+    type Record = Record;
+    type Question = StepId;
+
+    fn survey(view: &ProcessView, refusals: &mut Refusals) {
+        for thread in &view.threads {
+            if thread.status.seccomp.unwrap_or(0) != 0 {
+                refusals.add(
+                    "seccomp",
+                    format!("thread {}", thread.tid),
+                    "seccomp filters cannot be captured yet",
+                    "start the program without them (for many there is an option, such as --no-sandbox)",
+                );
+            }
+        }
+    }
+
+    fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
+        let path = format!("task/{}/status", task.tid());
+        Ok(Record::of(&crate::view::parse(view.pid, &path, rekindle_procfs::status::parse)?))
+    }
+
+    fn ask(batch: &mut Batch) -> StepId {
+        batch.step("PR_GET_SECUREBITS", nr::PRCTL, [PR_GET_SECUREBITS.into()])
+    }
+
+    fn answer(record: &mut Record, securebits: &StepId, answers: &Answers) -> Result<(), Error> {
+        record.securebits = answers.result(*securebits).unwrap_or(0) as u32;
+        Ok(())
+    }
+
+    fn restore(record: &Record, _tid: i32, phase: Phase, batch: &mut Batch) {
+        if phase != Phase::Rights || Record::own() == Some(record) {
+            return;
+        }
+        let own_bounding = Record::own().map_or(u64::MAX, |own| own.bounding);
+        for capability in bits(own_bounding & !record.bounding) {
+            batch.step("PR_CAPBSET_DROP", nr::PRCTL, [PR_CAPBSET_DROP.into(), capability.into()]);
+        }
+        restore_ids(record, batch);
+        restore_capabilities(record, batch);
+        if record.no_new_privs {
+            let args = [PR_SET_NO_NEW_PRIVS.into(), 1.into(), 0.into(), 0.into(), 0.into()];
+            batch.step("PR_SET_NO_NEW_PRIVS", nr::PRCTL, args);
+        }
+    }
+}
+
+fn restore_ids(record: &Record, batch: &mut Batch) {
+    let bytes: Vec<u8> = record.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
+    let groups = batch.data(&bytes);
+    batch.step("setgroups", nr::SETGROUPS, [record.groups.len().into(), groups.into()]);
+    let keep = [PR_SET_SECUREBITS.into(), NO_SETUID_FIXUP.into()];
+    batch.step("PR_SET_SECUREBITS", nr::PRCTL, keep);
+    if let [real, effective, saved, fs] = record.gid[..] {
+        batch.step("setresgid", nr::SETRESGID, [real.into(), effective.into(), saved.into()]);
+        batch.step("setfsgid", nr::SETFSGID, [fs.into()]);
+    }
+    if let [real, effective, saved, fs] = record.uid[..] {
+        batch.step("setresuid", nr::SETRESUID, [real.into(), effective.into(), saved.into()]);
+        batch.step("setfsuid", nr::SETFSUID, [fs.into()]);
+    }
+    batch.step("PR_SET_SECUREBITS", nr::PRCTL, [PR_SET_SECUREBITS.into(), record.securebits.into()]);
+}
+
+fn restore_capabilities(record: &Record, batch: &mut Batch) {
+    let header = batch.data(&[CAPABILITY_VERSION, 0].map(u32::to_le_bytes).concat());
+    let (e, p, i) = (record.effective, record.permitted, record.inheritable);
+    // Two structures: the low halves, then the high halves.
+    let halves = [e, p, i, e >> 32, p >> 32, i >> 32].map(|set| (set as u32).to_le_bytes()).concat();
+    let sets = batch.data(&halves);
+    batch.step("capset", nr::CAPSET, [header.into(), sets.into()]);
+    for capability in bits(record.ambient) {
+        let args =
+            [PR_CAP_AMBIENT.into(), PR_CAP_AMBIENT_RAISE.into(), capability.into(), 0.into(), 0.into()];
+        batch.step("PR_CAP_AMBIENT_RAISE", nr::PRCTL, args);
+    }
+}
+
+fn bits(set: u64) -> impl Iterator<Item = u32> {
+    (0..64).filter(move |bit| set & (1 << bit) != 0)
+}

@@ -1,0 +1,180 @@
+//! The records of an image: their numbers, and the plan that they make together.
+//!
+//! Order in the stream: info, files, shared objects; then each process, with what belongs to it behind it; then pages.
+//! A record's number and its field numbers are promises: a change is a new field, or a new record.
+
+use crate::error::Error;
+use crate::kinds::fd::{Description, Descriptor};
+use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
+use crate::kinds::process::Process;
+use crate::kinds::task::Task;
+use rekindle_image::{Need, Record, RecordType, Writer};
+use serde::Serialize;
+use std::io::Write;
+
+/// Where and when an image was made, and of what.
+#[derive(Clone, PartialEq, prost::Message, Serialize)]
+pub struct Info {
+    /// Version of rekindle.
+    #[prost(string, tag = "1")]
+    pub rekindle: String,
+    /// Release of the kernel (uname(2)).
+    #[prost(string, tag = "2")]
+    pub kernel: String,
+    /// Time of the checkpoint, nanoseconds since 1970.
+    #[prost(uint64, tag = "3")]
+    pub created_ns: u64,
+    /// Pid of the root of the tree.
+    #[prost(int32, tag = "4")]
+    pub root_pid: i32,
+    /// Its command line, arguments separated by zeros.
+    #[prost(bytes = "vec", tag = "5")]
+    #[serde(serialize_with = "crate::json::path")]
+    pub command: Vec<u8>,
+}
+
+macro_rules! records {
+    ($($number:literal $name:literal $field:ident: $record:ty, $doc:literal;)*) => {
+        /// Number, name and meaning of every record.
+        pub const RECORDS: &[(u16, &str, &str)] = &[$(($number, $name, $doc)),*];
+
+        /// A record, decoded.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(tag = "record", rename_all = "snake_case")]
+        #[expect(missing_docs, reason = "the table names them")]
+        pub enum AnyRecord {
+            $($field($record),)*
+        }
+
+        impl AnyRecord {
+            /// Decodes a record; `None` for one that is unknown and optional.
+            pub fn decode(record: &Record<'_>) -> Result<Option<Self>, Error> {
+                match record.ty.0 {
+                    $($number => Ok(Some(Self::$field(record.decode_large()?))),)*
+                    _ => {
+                        record.skip_unknown()?;
+                        Ok(None)
+                    }
+                }
+            }
+
+            /// Its name.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$field(_) => $name,)*
+                }
+            }
+
+            /// Writes it.
+            pub fn write<W: Write>(&self, writer: &mut Writer<W>) -> Result<(), Error> {
+                match self {
+                    $(Self::$field(message) => writer.record_large(RecordType($number), Need::Required, message)?,)*
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+records! {
+    1 "info" Info: Info, "where, when and of what the image was made";
+    2 "file" File: file::Record, "a file behind mappings or descriptors";
+    3 "shared-object" SharedObject: shared::Record, "an object of shared anonymous memory";
+    4 "process" Process: Process, "a process: what it has one of";
+    5 "task" Task: Task, "a task of the process before it";
+    6 "bounds" Bounds: bounds::Record, "bounds of its address space";
+    7 "vdso" Vdso: vdso::Record, "its vDSO";
+    8 "mapping" Mapping: mapping::Record, "a mapping";
+    9 "description" Description: Description, "an open file description";
+    10 "descriptor" Descriptor: Descriptor, "a descriptor";
+}
+
+/// What the records before the pages say, put together.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Plan {
+    /// Where and when.
+    pub info: Info,
+    /// Files, by id.
+    pub files: Vec<file::Record>,
+    /// Shared anonymous memory.
+    pub shared: Vec<shared::Record>,
+    /// The processes, parents before children.
+    pub processes: Vec<ProcessPlan>,
+}
+
+/// One process of a plan.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct ProcessPlan {
+    /// What it has one of.
+    pub process: Process,
+    /// Its tasks, the leader first.
+    pub tasks: Vec<Task>,
+    /// Bounds of its address space.
+    pub bounds: bounds::Record,
+    /// Its vDSO, unless it has unmapped it.
+    pub vdso: Option<vdso::Record>,
+    /// Its mappings, in order of address.
+    pub mappings: Vec<mapping::Record>,
+    /// Its open file descriptions.
+    pub descriptions: Vec<Description>,
+    /// Its descriptors.
+    pub descriptors: Vec<Descriptor>,
+}
+
+impl Plan {
+    /// The records that make it, in order.
+    pub fn into_records(self) -> impl Iterator<Item = AnyRecord> {
+        let global = std::iter::once(AnyRecord::Info(self.info))
+            .chain(self.files.into_iter().map(AnyRecord::File))
+            .chain(self.shared.into_iter().map(AnyRecord::SharedObject));
+        let processes = self.processes.into_iter().flat_map(|p| {
+            std::iter::once(AnyRecord::Process(p.process))
+                .chain(p.tasks.into_iter().map(AnyRecord::Task))
+                .chain(std::iter::once(AnyRecord::Bounds(p.bounds)))
+                .chain(p.vdso.into_iter().map(AnyRecord::Vdso))
+                .chain(p.mappings.into_iter().map(AnyRecord::Mapping))
+                .chain(p.descriptions.into_iter().map(AnyRecord::Description))
+                .chain(p.descriptors.into_iter().map(AnyRecord::Descriptor))
+        });
+        global.chain(processes)
+    }
+
+    /// Adds a record, as the stream brings them.
+    pub fn add(&mut self, record: AnyRecord) -> Result<(), Error> {
+        let name = record.name();
+        match record {
+            AnyRecord::Info(info) => self.info = info,
+            AnyRecord::File(file) => self.files.push(file),
+            AnyRecord::SharedObject(object) => self.shared.push(object),
+            AnyRecord::Process(process) => {
+                self.processes.push(ProcessPlan { process, ..ProcessPlan::default() })
+            }
+            of_process => {
+                let Some(process) = self.processes.last_mut() else {
+                    return Err(Error::Nonsense(format!("a `{name}` record comes before any process")));
+                };
+                process.add(of_process);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ProcessPlan {
+    fn add(&mut self, record: AnyRecord) {
+        match record {
+            AnyRecord::Task(task) => self.tasks.push(task),
+            AnyRecord::Bounds(bounds) => self.bounds = bounds,
+            AnyRecord::Vdso(vdso) => self.vdso = Some(vdso),
+            AnyRecord::Mapping(mapping) => self.mappings.push(mapping),
+            AnyRecord::Description(description) => self.descriptions.push(description),
+            AnyRecord::Descriptor(descriptor) => self.descriptors.push(descriptor),
+            AnyRecord::Info(_) | AnyRecord::File(_) | AnyRecord::SharedObject(_) | AnyRecord::Process(_) => {}
+        }
+    }
+}
+
+/// The space that the pages of a process's own memory are in. Shared objects have the spaces of their ids, above.
+pub const PROCESS_SPACE: u32 = 1;
+/// The id of the first shared object.
+pub const FIRST_OBJECT: u32 = 0x1_0000;

@@ -1,0 +1,219 @@
+//! The steps that rebuild an address space, in a process that does nothing but execute them.
+//!
+//! ```text
+//! empty ── vDSO ── mappings, writable where contents come ── shared objects, whole
+//!       ── (contents) ──
+//! settle: shared mappings made from their objects ── kept apart no longer ── guards, protection, locks ── bounds
+//! ── seals
+//! ```
+
+use super::place::Places;
+use crate::error::Error;
+use crate::kinds::fd::Files;
+use crate::kinds::mem::mapping::{self, Backing};
+use crate::kinds::mem::{advice, bounds, shared, vdso};
+use crate::record::{Plan, ProcessPlan};
+use crate::refusal::show;
+use rekindle_sys::arch::TASK_SIZE;
+use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::{PAGE_SIZE, nr};
+use rekindle_tracee::{Batch, StepId};
+use std::collections::{BTreeMap, HashMap};
+
+/// An address space being rebuilt.
+pub(super) struct Rebuild<'a> {
+    plan: &'a Plan,
+    process: &'a ProcessPlan,
+    files: Files<'a>,
+    /// Where each shared object lies while it is filled, by id.
+    objects: HashMap<u32, u64>,
+    /// For each mapping: the first protection of its neighbour, if it must be kept apart from that one.
+    apart: Vec<Option<u32>>,
+    /// Where another kernel's vDSO goes.
+    new_vdso: Option<(vdso::Record, u64)>,
+}
+
+const MAP_SHARED_ANONYMOUS: i32 = 0x21;
+const MAP_PRIVATE_ANONYMOUS: i32 = 0x22;
+const MAP_FIXED_NOREPLACE: i32 = 0x10_0000;
+const MAP_HUGETLB: i32 = 0x40000;
+const MAP_HUGE_SHIFT: u32 = 26;
+const MREMAP_MAYMOVE_FIXED: i32 = 3;
+const ARCH_MAP_VDSO_64: i32 = 0x2003;
+const READ_WRITE: i32 = 3;
+const READ_EXEC: i32 = 5;
+
+impl<'a> Rebuild<'a> {
+    /// Decides where things go.
+    pub(super) fn of(plan: &'a Plan, process: &'a ProcessPlan, places: &mut Places) -> Result<Self, Error> {
+        let mut objects = HashMap::new();
+        for object in &plan.shared {
+            objects.insert(
+                object.id,
+                places.take(object.size.max(1).next_multiple_of(unit(object)) + unit(object))?,
+            );
+        }
+        for at in objects.iter_mut() {
+            let object = plan.shared.iter().find(|object| object.id == *at.0);
+            *at.1 = at.1.next_multiple_of(object.map_or(PAGE_SIZE, unit));
+        }
+        let mut new_vdso = None;
+        if let Some(saved) = &process.vdso {
+            let own = vdso::own()?;
+            if !saved.is_same_as(&own) {
+                let at = places.take(own.len())?;
+                new_vdso = Some((own, at));
+            }
+        }
+        let mut rebuild =
+            Self { plan, process, files: Files::new(&plan.files), objects, apart: Vec::new(), new_vdso };
+        rebuild.apart = rebuild.find_apart();
+        Ok(rebuild)
+    }
+
+    /// Which mappings would be joined with the one before. Of a row of them every second is marked.
+    fn find_apart(&self) -> Vec<Option<u32>> {
+        let mut apart: Vec<Option<u32>> = Vec::with_capacity(self.process.mappings.len());
+        for (index, mapping) in self.process.mappings.iter().enumerate() {
+            let before = index.checked_sub(1).map(|before| &self.process.mappings[before]);
+            let marked_before = matches!(apart.last(), Some(Some(_)));
+            let mark = before.filter(|before| !marked_before && mapping.would_join(before));
+            apart.push(mark.map(mapping::Record::first_prot));
+        }
+        apart
+    }
+
+    /// Everything of the process's birth goes, but for the stub at `own`.
+    pub(super) fn empty(&self, own: (u64, u64), batch: &mut Batch) {
+        batch.step("emptying the address space", nr::MUNMAP, [0.into(), own.0.into()]);
+        batch.step("emptying the address space", nr::MUNMAP, [own.1.into(), (TASK_SIZE - own.1).into()]);
+    }
+
+    /// The vDSO: this kernel's at the old place if it is the same; else at a new one, with jumps to it.
+    pub(super) fn map_vdso(&self, batch: &mut Batch) {
+        match (&self.process.vdso, &self.new_vdso) {
+            (Some(saved), None) => {
+                batch.step(
+                    "mapping the vDSO",
+                    nr::ARCH_PRCTL,
+                    [ARCH_MAP_VDSO_64.into(), saved.vvar_start.into()],
+                );
+            }
+            (Some(saved), Some((_, at))) => {
+                batch.step("mapping the vDSO", nr::ARCH_PRCTL, [ARCH_MAP_VDSO_64.into(), (*at).into()]);
+                let len = saved.end - saved.start;
+                let flags = MAP_PRIVATE_ANONYMOUS | MAP_FIXED_NOREPLACE;
+                let args =
+                    [saved.start.into(), len.into(), READ_WRITE.into(), flags.into(), (-1).into(), 0.into()];
+                batch.step("making room for the old vDSO", nr::MMAP, args);
+            }
+            (None, _) => {}
+        }
+    }
+
+    /// The code to write over the old vDSO, if it is not this kernel's, and where.
+    pub(super) fn old_vdso(&self) -> Result<Option<(u64, Vec<u8>)>, Error> {
+        let (Some(saved), Some((own, at))) = (&self.process.vdso, &self.new_vdso) else { return Ok(None) };
+        let code = saved.with_jumps(own, at + (own.start - own.vvar_start))?;
+        Ok(Some((saved.start, code)))
+    }
+
+    /// All mappings but shared anonymous ones, for which there are the objects.
+    pub(super) fn map(&self, batch: &mut Batch) {
+        let mut by_file: BTreeMap<(u32, bool), Vec<usize>> = BTreeMap::new();
+        for (index, mapping) in self.process.mappings.iter().enumerate() {
+            match mapping.backing() {
+                Backing::Anonymous => mapping.restore(None, b"", self.apart[index], batch),
+                Backing::File => {
+                    by_file.entry((mapping.file, mapping.needs_writable_file())).or_default().push(index);
+                }
+                Backing::SharedAnonymous => {}
+            }
+        }
+        for ((file, writable), mappings) in by_file {
+            let path = self.files.path(file);
+            let fd = open(path, writable, batch);
+            for index in mappings {
+                self.process.mappings[index].restore(Some(fd), path, self.apart[index], batch);
+            }
+            batch.step("close", nr::CLOSE, [fd.into()]);
+        }
+        for object in &self.plan.shared {
+            let mut flags = MAP_SHARED_ANONYMOUS | MAP_FIXED_NOREPLACE;
+            if object.huge_page != 0 {
+                flags |= MAP_HUGETLB | ((object.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
+            }
+            let (at, size) = (self.objects[&object.id], self.mapped_size(object));
+            let args = [at.into(), size.into(), READ_WRITE.into(), flags.into(), (-1).into(), 0.into()];
+            batch.step("making shared memory", nr::MMAP, args);
+        }
+    }
+
+    /// An object is at least as large as its mappings reach.
+    fn mapped_size(&self, object: &shared::Record) -> u64 {
+        object.size.max(1).next_multiple_of(unit(object))
+    }
+
+    /// Where in the process the pages of a shared object go.
+    pub(super) fn object_at(&self, id: u32) -> Option<(u64, u64)> {
+        let object = self.plan.shared.iter().find(|object| object.id == id)?;
+        Some((*self.objects.get(&id)?, self.mapped_size(object)))
+    }
+
+    /// Mappings that must have a page of their own before they are kept apart no longer: each that is marked, and
+    /// the one before it.
+    pub(super) fn to_touch(&self) -> impl Iterator<Item = &mapping::Record> {
+        let marked = |index: usize| self.apart.get(index).is_some_and(Option::is_some);
+        let mappings = self.process.mappings.iter().enumerate();
+        mappings.filter(move |(index, _)| marked(*index) || marked(index + 1)).map(|(_, mapping)| mapping)
+    }
+
+    /// What is settled once contents are in. `touched` mappings got a page only to keep them apart.
+    pub(super) fn settle(&self, touched: &[u64], batch: &mut Batch) {
+        for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
+            let from = self.objects[&mapping.object] + mapping.offset;
+            let args = [
+                from.into(),
+                0.into(),
+                mapping.len().into(),
+                MREMAP_MAYMOVE_FIXED.into(),
+                mapping.start.into(),
+            ];
+            batch.step(format!("mapping shared memory at {:x}", mapping.start), nr::MREMAP, args);
+            mapping.restore_attributes(batch);
+            let args = [mapping.start.into(), mapping.len().into(), mapping.prot.into()];
+            batch.step("mprotect", nr::MPROTECT, args);
+        }
+        for object in &self.plan.shared {
+            let args = [self.objects[&object.id].into(), self.mapped_size(object).into()];
+            batch.step("munmap", nr::MUNMAP, args);
+        }
+        if let (Some(saved), Some(_)) = (&self.process.vdso, &self.new_vdso) {
+            let args = [saved.start.into(), (saved.end - saved.start).into(), READ_EXEC.into()];
+            batch.step("mprotect", nr::MPROTECT, args);
+        }
+        for start in touched {
+            let args = [(*start).into(), PAGE_SIZE.into(), advice::DONTNEED.into()];
+            batch.step("MADV_DONTNEED", nr::MADVISE, args);
+        }
+        for (index, mapping) in self.process.mappings.iter().enumerate() {
+            mapping.settle(self.apart[index].is_some(), batch);
+        }
+        bounds::restore(&self.process.bounds, self.files.path(self.process.bounds.executable), batch);
+        for mapping in &self.process.mappings {
+            advice::seal(&mapping.vm_flags(), mapping.start, mapping.len(), batch);
+        }
+    }
+}
+
+/// The alignment of an object's place and size.
+fn unit(object: &shared::Record) -> u64 {
+    if object.huge_page.is_power_of_two() { object.huge_page.max(PAGE_SIZE) } else { PAGE_SIZE }
+}
+
+fn open(path: &[u8], writable: bool, batch: &mut Batch) -> StepId {
+    let name = batch.c_string(path);
+    let flags = o::CLOEXEC | if writable { 2 } else { 0 };
+    let args = [libc::AT_FDCWD.into(), name.into(), flags.into(), 0.into()];
+    batch.step(format!("opening {}", show(path)), nr::OPENAT, args)
+}

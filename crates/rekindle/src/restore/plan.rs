@@ -1,0 +1,140 @@
+//! Reading a plan, and refusing one that makes no sense or does not fit this machine, before anything is created.
+
+use crate::error::Error;
+use crate::kinds::fd::{self, Files};
+use crate::kinds::mem::mapping::{self, Backing};
+use crate::record::{AnyRecord, FIRST_OBJECT, Plan, ProcessPlan};
+use crate::refusal::show;
+use rekindle_image::{Arch, Incoming, PageBuffer, Reader};
+use rekindle_sys::PAGE_SIZE;
+use rekindle_sys::arch::TASK_SIZE;
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Reads records up to the first pages, which are then in `pages` (or the end, and it is empty).
+pub(super) fn read<R: Read>(reader: &mut Reader<R>, pages: &mut PageBuffer) -> Result<Plan, Error> {
+    let mut plan = Plan::default();
+    loop {
+        match reader.next_into(pages)? {
+            Some(Incoming::Record(record)) => {
+                if let Some(record) = AnyRecord::decode(&record)? {
+                    plan.add(record)?;
+                }
+            }
+            Some(Incoming::Pages { .. }) | None => return Ok(plan),
+        }
+    }
+}
+
+fn nonsense<T>(what: impl Into<String>) -> Result<T, Error> {
+    Err(Error::Nonsense(what.into()))
+}
+
+/// Refuses what no checkpoint writes.
+pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Error> {
+    if reader.header().arch != Arch::X86_64 {
+        let why =
+            format!("the image is of a program for {}, and this machine is x86_64", reader.header().arch);
+        return Err(Error::DoesNotFit(vec![why]));
+    }
+    let [process] = plan.processes.as_slice() else {
+        return nonsense(format!("it holds {} processes, and should hold one", plan.processes.len()));
+    };
+    let files = Files::new(&plan.files);
+    if plan.files.iter().any(|file| !file.path.starts_with(b"/") || file.path.contains(&0)) {
+        return nonsense("a file's path is not absolute");
+    }
+    check_tasks(process)?;
+    check_mappings(plan, process, &files)?;
+    fd::check(&process.descriptions, &process.descriptors, &files)?;
+    if !files.has(process.bounds.executable) {
+        return nonsense("it does not say which executable the program runs");
+    }
+    Ok(())
+}
+
+fn check_tasks(process: &ProcessPlan) -> Result<(), Error> {
+    let pid = process.process.identity.pid;
+    let mut tids = BTreeSet::new();
+    for task in &process.tasks {
+        if task.tid <= 0 || !tids.insert(task.tid) {
+            return nonsense(format!("task {} makes no sense", task.tid));
+        }
+        if task.registers.regs().is_none() {
+            return nonsense(format!("the registers of task {} have the wrong length", task.tid));
+        }
+    }
+    match process.tasks.first() {
+        Some(leader) if leader.tid == pid && pid > 1 => Ok(()),
+        _ => nonsense(format!("process {pid} has no leading task")),
+    }
+}
+
+fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Result<(), Error> {
+    let mut end = 0;
+    for mapping in &process.mappings {
+        let at = format!("mapping {:x}-{:x}", mapping.start, mapping.end);
+        let aligned =
+            [mapping.start, mapping.end, mapping.offset].iter().all(|n| n.is_multiple_of(PAGE_SIZE));
+        if !aligned || mapping.start < end || mapping.end <= mapping.start || mapping.end > TASK_SIZE {
+            return nonsense(format!("{at} is misplaced"));
+        }
+        end = mapping.end;
+        let known = match mapping.backing() {
+            Backing::Anonymous => !mapping.shared,
+            Backing::File => files.has(mapping.file),
+            Backing::SharedAnonymous => mapping.shared && object_holds(plan, mapping),
+        };
+        if !known || mapping.prot > 7 {
+            return nonsense(format!("{at} has nothing sensible behind it"));
+        }
+    }
+    if let Some(vdso) = &process.vdso {
+        let len = vdso.end.checked_sub(vdso.start);
+        if len != Some(vdso.code.len() as u64)
+            || vdso.end > TASK_SIZE
+            || !vdso.start.is_multiple_of(PAGE_SIZE)
+        {
+            return nonsense("the vDSO is misplaced");
+        }
+    }
+    Ok(())
+}
+
+fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
+    let object = plan.shared.iter().find(|object| object.id == mapping.object && object.id >= FIRST_OBJECT);
+    object.is_some_and(|object| object.size <= TASK_SIZE / 2 && mapping.offset <= TASK_SIZE)
+}
+
+/// Everything that keeps the image from being restored on this machine, at this time.
+pub(super) fn obstacles(plan: &Plan, process: &ProcessPlan, accept_changed_files: bool) -> Vec<String> {
+    let mut reasons: Vec<String> = process.tasks.iter().filter_map(|task| who_has(task.tid)).collect();
+    reasons.extend(plan.files.iter().filter_map(|file| file.compare(accept_changed_files).err()));
+    for dir in [&process.process.filesystem.cwd, &process.process.filesystem.root] {
+        if !Path::new(OsStr::from_bytes(dir)).is_dir() {
+            reasons.push(format!("the program's directory {} does not exist; create it", show(dir)));
+        }
+    }
+    reasons
+}
+
+/// Who has a pid that is needed.
+fn who_has(tid: i32) -> Option<String> {
+    let status = crate::view::parse(tid, "status", rekindle_procfs::status::parse).ok()?;
+    let name = show(&status.name);
+    if status.state == rekindle_procfs::State::Zombie {
+        let parent = crate::view::parse(status.ppid, "status", rekindle_procfs::status::parse)
+            .map_or_else(|_| "?".to_owned(), |parent| show(&parent.name));
+        return Some(format!(
+            "pid {tid} is still held by `{name}`, which has ended but whose parent {} ({parent}) has not taken \
+             notice; end that parent, or make it wait for its child",
+            status.ppid
+        ));
+    }
+    Some(format!(
+        "pid {tid} is taken by `{name}`; restore when that has ended, or in a pid namespace of its own"
+    ))
+}

@@ -1,0 +1,177 @@
+//! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
+
+use crate::error::Error;
+use crate::waits::Wait;
+use rekindle_procfs as procfs;
+use rekindle_procfs::fdinfo::FdInfo;
+use rekindle_procfs::limits::Limits;
+use rekindle_procfs::smaps;
+use rekindle_procfs::stat::Stat;
+use rekindle_procfs::status::Status;
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+
+/// A process as /proc shows it.
+pub struct ProcessView {
+    /// The process.
+    pub pid: i32,
+    /// /proc/PID/status
+    pub status: Status,
+    /// /proc/PID/stat
+    pub stat: Stat,
+    /// /proc/PID/smaps
+    pub mappings: Vec<smaps::Entry>,
+    /// /proc/PID/fd and fdinfo, by number
+    pub fds: Vec<FdView>,
+    /// /proc/PID/limits
+    pub limits: Limits,
+    /// /proc/PID/task
+    pub threads: Vec<ThreadView>,
+    /// The timed sleeps that its tasks were in before it was frozen.
+    pub waits: HashMap<i32, Wait>,
+}
+
+/// A thread as /proc shows it.
+pub struct ThreadView {
+    /// The thread.
+    pub tid: i32,
+    /// /proc/PID/task/TID/status
+    pub status: Status,
+}
+
+/// An open descriptor as /proc shows it.
+#[derive(Clone, Debug)]
+pub struct FdView {
+    /// Its number.
+    pub fd: i32,
+    /// What the link says: a path, `pipe:[123]`, `anon_inode:[eventfd]`...
+    pub link: Vec<u8>,
+    /// /proc/PID/fdinfo/N
+    pub info: FdInfo,
+    /// `st_mode` of the file
+    pub mode: u32,
+    /// `st_dev`
+    pub dev: u64,
+    /// `st_ino`
+    pub ino: u64,
+    /// `st_nlink`
+    pub nlink: u64,
+    /// `st_rdev`
+    pub rdev: u64,
+    /// `st_size`
+    pub size: u64,
+    /// Modification time, in seconds and nanoseconds.
+    pub mtime: (i64, i64),
+}
+
+impl FdView {
+    /// The type bits of the mode (inode(7)).
+    pub fn file_type(&self) -> u32 {
+        self.mode & libc::S_IFMT
+    }
+}
+
+impl ProcessView {
+    /// Reads all of it. A thread or a descriptor that goes away meanwhile is left out.
+    pub fn read(pid: i32) -> Result<Self, Error> {
+        let status = parse(pid, "status", procfs::status::parse)?;
+        let threads = threads(pid)?;
+        Ok(Self {
+            pid,
+            status,
+            stat: parse(pid, "stat", procfs::stat::parse)?,
+            mappings: parse(pid, "smaps", smaps::parse)?,
+            fds: fds(pid)?,
+            limits: parse(pid, "limits", procfs::limits::parse)?,
+            threads,
+            waits: HashMap::new(),
+        })
+    }
+
+    /// The plain mappings, without their accounting.
+    pub fn plain_mappings(&self) -> Vec<procfs::maps::Mapping> {
+        self.mappings.iter().map(|entry| entry.mapping.clone()).collect()
+    }
+
+    /// Reads a file below /proc/PID that other kinds have no use for.
+    pub fn file(&self, name: &str) -> Result<Vec<u8>, Error> {
+        read(self.pid, name)
+    }
+
+    /// Where a link below /proc/PID leads.
+    pub fn link(&self, name: &str) -> Result<Vec<u8>, Error> {
+        std::fs::read_link(format!("/proc/{}/{name}", self.pid))
+            .map(|path| path.into_os_string().into_vec())
+            .map_err(|error| Error::proc(self.pid, name, error))
+    }
+}
+
+fn read(pid: i32, name: &str) -> Result<Vec<u8>, Error> {
+    std::fs::read(format!("/proc/{pid}/{name}")).map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => Error::NoSuchProcess { pid },
+        _ => Error::proc(pid, name, error),
+    })
+}
+
+/// Reads a file below /proc/PID and takes it apart.
+pub(crate) fn parse<T>(
+    pid: i32,
+    name: &str,
+    parser: fn(&[u8]) -> Result<T, procfs::ParseError>,
+) -> Result<T, Error> {
+    parser(&read(pid, name)?).map_err(|error| Error::proc(pid, name, error))
+}
+
+fn threads(pid: i32) -> Result<Vec<ThreadView>, Error> {
+    let mut threads = Vec::new();
+    for tid in rekindle_tracee::freeze::thread_ids(pid)? {
+        match parse(pid, &format!("task/{tid}/status"), procfs::status::parse) {
+            Ok(status) => threads.push(ThreadView { tid, status }),
+            Err(Error::NoSuchProcess { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(threads)
+}
+
+fn fds(pid: i32) -> Result<Vec<FdView>, Error> {
+    let denied = |error: std::io::Error| Error::proc(pid, "fd", error);
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(denied)? {
+        let name = entry.map_err(denied)?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
+    }
+    numbers.sort_unstable();
+    let mut fds = Vec::with_capacity(numbers.len());
+    for fd in numbers {
+        match fd_view(pid, fd) {
+            Ok(view) => fds.push(view),
+            Err(Error::NoSuchProcess { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(fds)
+}
+
+fn fd_view(pid: i32, fd: i32) -> Result<FdView, Error> {
+    let path = format!("/proc/{pid}/fd/{fd}");
+    let gone = |error: std::io::Error| match error.raw_os_error() {
+        Some(libc::ENOENT | libc::ESRCH) => Error::NoSuchProcess { pid },
+        _ => Error::proc(pid, format!("fd/{fd}"), error),
+    };
+    let link = std::fs::read_link(&path).map_err(gone)?.into_os_string().into_vec();
+    let meta = std::fs::metadata(&path).map_err(gone)?;
+    Ok(FdView {
+        fd,
+        link,
+        info: parse(pid, &format!("fdinfo/{fd}"), procfs::fdinfo::parse)?,
+        mode: meta.mode(),
+        dev: meta.dev(),
+        ino: meta.ino(),
+        nlink: meta.nlink(),
+        rdev: meta.rdev(),
+        size: meta.size(),
+        mtime: (meta.mtime(), meta.mtime_nsec()),
+    })
+}
