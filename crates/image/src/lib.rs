@@ -17,6 +17,30 @@
 //! before its checksum, its place in the sequence and its limits were verified. It knows no Linux: what the records
 //! mean, and which spaces and addresses the runs of pages speak of, is the business of the crates above.
 //!
+//! ```
+//! use rekindle_image::{Arch, Codec, Frame, Header, Need, PageBuffer, Reader, RecordType, Writer};
+//!
+//! let mut writer = Writer::new(Vec::new(), &Header::new(Arch::X86_64))?;
+//! writer.record(RecordType(1), Need::Required, &String::from("the plan"))?; // any prost message
+//! let mut pages = PageBuffer::new();
+//! pages.push(0, 0x7000, 2)?.fill(0x5a);
+//! let mut sealed = pages.seal(Codec::Lz4); // in any thread
+//! writer.pages(&mut sealed)?;
+//! let pages = sealed.into_buffer(); // for the next pages
+//! let (image, summary) = writer.finish()?;
+//!
+//! let mut reader = Reader::new(&image[..])?;
+//! while let Some(frame) = reader.next()? {
+//!     match frame {
+//!         Frame::Record(record) if record.ty == RecordType(1) => assert_eq!(record.decode::<String>()?, "the plan"),
+//!         Frame::Record(unknown) => unknown.skip_unknown()?,
+//!         Frame::Pages(pages) => assert_eq!(pages.data(), [0x5a; 2 * 4096]),
+//!     }
+//! }
+//! assert_eq!(reader.summary(), Some(summary));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The bytes are described in `docs/image-format.md`; a test keeps that page and this crate the same.
 #![forbid(unsafe_code)]
 

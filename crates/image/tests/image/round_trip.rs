@@ -204,3 +204,27 @@ fn the_reader_takes_not_one_byte_more() {
     assert!(matches!(Index::read(&mut Cursor::new(&bytes)), Err(ReadError::NoFooter)));
     assert!(verify(&bytes[..], bytes.len() as u64, 1).is_err());
 }
+
+#[test]
+fn sealing_in_other_threads_changes_nothing() {
+    let piece = |n: u64| {
+        let codec = [Codec::Raw, Codec::Lz4, Codec::Zstd(3)][n as usize % 3];
+        (
+            codec,
+            vec![(0, n << 20, 9), (1, n << 16, 3)],
+            if n % 2 == 0 { Fill::Noise(n) } else { Fill::Plain(n as u8) },
+        )
+    };
+    let sealed = |n: u64| {
+        let (codec, runs, fill) = piece(n);
+        filled(&runs, fill).seal(codec)
+    };
+    let threads: Vec<_> = (0..24).map(|n| std::thread::spawn(move || sealed(n))).collect();
+    let mut writer = Writer::new(Vec::new(), &header()).unwrap();
+    for thread in threads {
+        writer.pages(&mut thread.join().unwrap()).unwrap();
+    }
+    let pieces: Vec<_> =
+        (0..24).map(piece).map(|(codec, runs, fill)| Piece::Pages { codec, runs, fill }).collect();
+    assert_eq!(writer.finish().unwrap(), write(&pieces));
+}
