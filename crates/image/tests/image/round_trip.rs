@@ -215,11 +215,10 @@ fn sealing_in_other_threads_changes_nothing() {
             if n % 2 == 0 { Fill::Noise(n) } else { Fill::Plain(n as u8) },
         )
     };
-    let sealed = |n: u64| {
-        let (codec, runs, fill) = piece(n);
-        filled(&runs, fill).seal(codec)
-    };
-    let threads: Vec<_> = (0..24).map(|n| std::thread::spawn(move || sealed(n))).collect();
+    let threads: Vec<_> = (0..24)
+        .map(piece)
+        .map(|(codec, runs, fill)| std::thread::spawn(move || filled(&runs, fill).seal(codec)))
+        .collect();
     let mut writer = Writer::new(Vec::new(), &header()).unwrap();
     for thread in threads {
         writer.pages(&mut thread.join().unwrap()).unwrap();
