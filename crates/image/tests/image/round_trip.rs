@@ -212,7 +212,7 @@ fn sealing_in_other_threads_changes_nothing() {
         (
             codec,
             vec![(0, n << 20, 9), (1, n << 16, 3)],
-            if n % 2 == 0 { Fill::Noise(n) } else { Fill::Plain(n as u8) },
+            if n.is_multiple_of(2) { Fill::Noise(n) } else { Fill::Plain(n as u8) },
         )
     };
     let threads: Vec<_> = (0..24)
