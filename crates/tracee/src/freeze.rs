@@ -91,8 +91,8 @@ impl Frozen {
     /// Kills the process, which thus never runs again.
     pub fn kill(self) -> Result<()> {
         call(self.pid, "kill", signal::kill(self.pid, 9))?;
-        // Reap what is ours to reap: threads report to their tracer, the process also to its parent.
-        for task in &self.tasks {
+        // Threads report their end to us, their tracer; the leader, which comes first, only when all others have.
+        for task in self.tasks.iter().rev() {
             while let Ok(event) = wait::wait(task.tid()) {
                 if matches!(event, Event::Exited(_) | Event::Killed(_)) {
                     break;
