@@ -3,6 +3,8 @@
 pub mod checkpoint;
 mod error;
 pub mod fault;
+pub mod features;
+pub mod inspect;
 mod json;
 pub mod kinds;
 pub mod record;
