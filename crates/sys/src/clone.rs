@@ -19,17 +19,31 @@ struct CloneArgs {
     cgroup: u64,
 }
 
+/// Whose child a clone is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinship {
+    /// Ours.
+    Child,
+    /// Our parent's (`CLONE_PARENT`).
+    Sibling,
+}
+
 /// All handlers of the child are set to the default (Linux 5.5).
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 /// Clones a child with the given pid that does nothing but jump to `entry` with `control` in `rbx`: it waits there
 /// for commands and never returns into our code. `EEXIST` when the pid is taken, `EPERM` without the right to choose
 /// it (`CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`). All signals are blocked in the child, and pass to its threads so.
-pub fn clone_into_stub(pid: i32, entry: u64, control: u64) -> Result<i32> {
+pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> Result<i32> {
     let set_tid = [pid];
+    // A sibling's exit signal is ours.
+    let (parent, exit_signal) = match kinship {
+        Kinship::Child => (0, libc::SIGCHLD),
+        Kinship::Sibling => (libc::CLONE_PARENT, 0),
+    };
     let args = CloneArgs {
-        flags: CLONE_CLEAR_SIGHAND,
-        exit_signal: libc::SIGCHLD as u64,
+        flags: CLONE_CLEAR_SIGHAND | parent as u64,
+        exit_signal: exit_signal as u64,
         set_tid: set_tid.as_ptr() as u64,
         set_tid_size: 1,
         ..CloneArgs::default()

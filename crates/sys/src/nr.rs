@@ -27,6 +27,8 @@ numbers! {
     CHDIR = libc::SYS_chdir, "chdir(2)";
     CHROOT = libc::SYS_chroot, "chroot(2)";
     UMASK = libc::SYS_umask, "umask(2)";
+    PIPE2 = libc::SYS_pipe2, "pipe2(2)";
+    WRITE = libc::SYS_write, "write(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
     READ = libc::SYS_read, "read(2)";
     PREAD64 = libc::SYS_pread64, "pread(2)";

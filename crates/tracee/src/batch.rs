@@ -27,6 +27,9 @@ pub enum Arg {
     Address(Data),
     /// What an earlier step returned.
     Result(StepId),
+    /// The number that an earlier step has left at an offset in data of this batch (of which a call that takes an
+    /// `int` sees 32 bits).
+    Loaded(Data, usize),
 }
 
 macro_rules! arg_from {

@@ -17,6 +17,7 @@ use crate::task::StoppedTask;
 use crate::{Result, hijack};
 use rekindle_sys::arch::{Regs, StubEntry, stub_code, stub_entry_offset};
 use rekindle_sys::clone::{clone_into_stub, thread_clone_args};
+pub use rekindle_sys::clone::Kinship;
 use rekindle_sys::futex::{RobustList, WAITERS};
 use rekindle_sys::ptrace::{self, Options};
 use rekindle_sys::shared::{CodePage, SharedArea};
@@ -52,7 +53,7 @@ impl Newborn {
 
     /// Clones a process with this pid, whose stub lies at `place`: [`Self::footprint`] bytes that are free in our own
     /// address space and will not be needed in its. `threads` counts those besides the leader.
-    pub fn clone(pid: i32, place: u64, threads: usize) -> Result<Self> {
+    pub fn clone(pid: i32, kinship: Kinship, place: u64, threads: usize) -> Result<Self> {
         let len = area_len(threads);
         let code = call(pid, "mapping the stub", CodePage::map_at(place, stub_code()))?;
         let area = call(pid, "making shared memory", shared_memory(len, place + PAGE_SIZE))?;
@@ -64,7 +65,7 @@ impl Newborn {
         }
         exit_when_we_die(&area);
         let entry = place + stub_entry_offset(StubEntry::Serve);
-        call(pid, "clone3 with its pid", clone_into_stub(pid, entry, area.address()))?;
+        call(pid, "clone3 with its pid", clone_into_stub(pid, kinship, entry, area.address()))?;
         let mut newborn =
             Self { pid, leader, threads: Vec::new(), area, code, _robust: robust, released: false };
         call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;

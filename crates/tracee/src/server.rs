@@ -241,7 +241,7 @@ impl Part {
             let data: usize = step
                 .args
                 .iter()
-                .map(|arg| if let Arg::Address(d) = arg { batch.len_with_pointees(*d) } else { 0 })
+                .map(|arg| if let Arg::Address(d) | Arg::Loaded(d, _) = arg { batch.len_with_pointees(*d) } else { 0 })
                 .sum();
             if (count + 2) * ENTRY_LEN + data_len + data > room {
                 break;
@@ -261,6 +261,10 @@ impl Part {
                 (address + slot as u64, entry_flags::indirect(n))
             }
             Arg::Address(data) => (address + self.place(data, batch, answers, address) as u64, 0),
+            Arg::Loaded(data, offset) => {
+                let at = self.place(data, batch, answers, address) + offset;
+                (address + at as u64, entry_flags::indirect(n))
+            }
         }
     }
 

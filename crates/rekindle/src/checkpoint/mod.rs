@@ -199,9 +199,13 @@ fn capture(view: &ProcessView, frozen: &mut Frozen) -> Result<(Plan, SharedTable
     }
     let mut bounds = bounds::outside(view, &mut files)?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
-    let mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
+    let mut mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
     let (descriptions, descriptors) = fd::capture(view, &mut files)?;
     ask(view, frozen, &mut process, &mut tasks, &mut bounds)?;
+    // /proc shows the task's policy for mappings that have none of their own.
+    for mapping in &mut mappings {
+        mapping.policy.take_if(|policy| tasks.first().is_some_and(|leader| leader.memory_policy == *policy));
+    }
     let one = ProcessPlan { process, tasks, bounds, vdso, mappings, descriptions, descriptors };
     let plan = Plan {
         info: info(view)?,

@@ -80,6 +80,10 @@ pub trait TaskKind {
     fn answer(record: &mut Self::Record, question: &Self::Question, answers: &Answers) -> Result<(), Error>;
     /// Adds the steps that bring it back, executed in the task.
     fn restore(record: &Self::Record, tid: i32, phase: Phase, batch: &mut Batch);
+    /// What ptrace sets on the stopped task, last of all.
+    fn restore_stopped(_record: &Self::Record, _task: &StoppedTask) -> Result<(), Error> {
+        Ok(())
+    }
     /// What is set from outside, after [`Phase::Task`].
     fn restore_outside(_record: &Self::Record, _pid: i32, _tid: i32) -> Result<(), Error> {
         Ok(())

@@ -48,14 +48,11 @@ impl<'a> Rebuild<'a> {
     pub(super) fn of(plan: &'a Plan, process: &'a ProcessPlan, places: &mut Places) -> Result<Self, Error> {
         let mut objects = HashMap::new();
         for object in &plan.shared {
-            objects.insert(
-                object.id,
-                places.take(object.size.max(1).next_multiple_of(unit(object)) + unit(object))?,
-            );
-        }
-        for at in objects.iter_mut() {
-            let object = plan.shared.iter().find(|object| object.id == *at.0);
-            *at.1 = at.1.next_multiple_of(object.map_or(PAGE_SIZE, unit));
+            let at = match only_mapping(process, object) {
+                Some(mapping) => mapping.start,
+                None => places.take(mapped_size(object) + unit(object))?.next_multiple_of(unit(object)),
+            };
+            objects.insert(object.id, at);
         }
         let mut new_vdso = None;
         if let Some(saved) = &process.vdso {
@@ -143,21 +140,16 @@ impl<'a> Rebuild<'a> {
             if object.huge_page != 0 {
                 flags |= MAP_HUGETLB | ((object.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
             }
-            let (at, size) = (self.objects[&object.id], self.mapped_size(object));
+            let (at, size) = (self.objects[&object.id], mapped_size(object));
             let args = [at.into(), size.into(), READ_WRITE.into(), flags.into(), (-1).into(), 0.into()];
             batch.step("making shared memory", nr::MMAP, args);
         }
     }
 
-    /// An object is at least as large as its mappings reach.
-    fn mapped_size(&self, object: &shared::Record) -> u64 {
-        object.size.max(1).next_multiple_of(unit(object))
-    }
-
     /// Where in the process the pages of a shared object go.
     pub(super) fn object_at(&self, id: u32) -> Option<(u64, u64)> {
         let object = self.plan.shared.iter().find(|object| object.id == id)?;
-        Some((*self.objects.get(&id)?, self.mapped_size(object)))
+        Some((*self.objects.get(&id)?, mapped_size(object)))
     }
 
     /// Mappings that must have a page of their own before they are kept apart no longer: each that is marked, and
@@ -184,8 +176,8 @@ impl<'a> Rebuild<'a> {
             let args = [mapping.start.into(), mapping.len().into(), mapping.prot.into()];
             batch.step("mprotect", nr::MPROTECT, args);
         }
-        for object in &self.plan.shared {
-            let args = [self.objects[&object.id].into(), self.mapped_size(object).into()];
+        for object in self.plan.shared.iter().filter(|object| only_mapping(self.process, object).is_none()) {
+            let args = [self.objects[&object.id].into(), mapped_size(object).into()];
             batch.step("munmap", nr::MUNMAP, args);
         }
         if let (Some(saved), Some(_)) = (&self.process.vdso, &self.new_vdso) {
@@ -204,6 +196,18 @@ impl<'a> Rebuild<'a> {
             advice::seal(&mapping.vm_flags(), mapping.start, mapping.len(), batch);
         }
     }
+}
+
+/// The bytes of an object that are mapped to fill it.
+fn mapped_size(object: &shared::Record) -> u64 {
+    object.size.max(1).next_multiple_of(unit(object))
+}
+
+/// The mapping of an object that has just one, of the whole: it is filled right there.
+fn only_mapping<'p>(process: &'p ProcessPlan, object: &shared::Record) -> Option<&'p mapping::Record> {
+    let mut of_object = process.mappings.iter().filter(|mapping| mapping.object == object.id);
+    let first = of_object.next().filter(|mapping| mapping.offset == 0 && mapping.len() == mapped_size(object))?;
+    of_object.next().is_none().then_some(first)
 }
 
 /// The alignment of an object's place and size.

@@ -22,6 +22,7 @@ use crate::kinds::fd::{self, Files, Streams};
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
 use rekindle_image::{PageBuffer, Reader};
+use rekindle_tracee::newborn::Kinship;
 use rekindle_tracee::{Batch, Newborn, StoppedTask};
 use std::fs::File;
 use std::io::Read;
@@ -40,6 +41,7 @@ use std::time::{Duration, Instant};
 pub struct Restore<'p, R> {
     input: R,
     accept_changed_files: bool,
+    detached: bool,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
 }
 
@@ -92,12 +94,18 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         reason = "the other conversions that From would bring make no sense"
     )]
     pub fn from(input: R) -> Self {
-        Self { input, accept_changed_files: false, progress: None }
+        Self { input, accept_changed_files: false, detached: false, progress: None }
     }
 
     /// Whether files that were modified since the checkpoint are taken as they are.
     pub fn accept_changed_files(self, accept: bool) -> Self {
         Self { accept_changed_files: accept, ..self }
+    }
+
+    /// Whether the process is to outlive this one. Then one that asked for a signal when its parent dies
+    /// (`PR_SET_PDEATHSIG`) becomes a child of our parent, as it would get that signal as soon as we end.
+    pub fn detached(self, detached: bool) -> Self {
+        Self { detached, ..self }
     }
 
     /// A function that is told how far the pages are.
@@ -125,8 +133,10 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let mut places = place::Places::of(process)?;
         let rebuild = memory::Rebuild::of(&plan, process, &mut places)?;
         let threads = process.tasks.len() - 1;
+        let minds_our_death = process.tasks.iter().any(|task| task.personal.pdeathsig != 0);
+        let kinship = if self.detached && minds_our_death { Kinship::Sibling } else { Kinship::Child };
         let place = places.take(Newborn::footprint(threads))?;
-        let mut newborn = Newborn::clone(process.process.identity.pid, place, threads)?;
+        let mut newborn = Newborn::clone(process.process.identity.pid, kinship, place, threads)?;
         fault::point("restore-born")?;
         let streams = empty(&mut newborn, process, &rebuild)?;
         let page_bytes = fill(&mut newborn, process, &rebuild, &mut reader, pages, self.progress)?;
@@ -261,8 +271,7 @@ fn release(mut newborn: Newborn, process: &ProcessPlan, tasks: &[StoppedTask]) -
     }
     fault::point("restore-unmapped")?;
     for ((stopped, task), regs) in tasks.iter().zip(&process.tasks).zip(&final_regs) {
-        stopped.set_xsave(&task.registers.xsave)?;
-        stopped.set_sigmask(task.registers.sigmask)?;
+        task.restore_stopped(stopped)?;
         stopped.set_regs(regs)?;
     }
     fault::point("restore-registers")?;

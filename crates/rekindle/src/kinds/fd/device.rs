@@ -1,7 +1,7 @@
 //! Character devices without state of their own: null, zero, full, random, urandom.
 
 use super::regular::proc_link;
-use super::{Claim, Description, FdKind, Files, Opened, Streams, open_file, reopen_flags};
+use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
 use crate::view::{FdView, ProcessView};
@@ -35,7 +35,7 @@ impl FdKind for Device {
         Ok(())
     }
 
-    fn open(&self, record: &Description, files: &Files<'_>, _streams: &Streams, batch: &mut Batch) -> Opened {
-        Opened::Step(open_file(record, files, reopen_flags(record.flags), batch))
+    fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
+        Opened::Step(open_file(record, cx.files, reopen_flags(record.flags), batch))
     }
 }

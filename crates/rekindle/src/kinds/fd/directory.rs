@@ -1,7 +1,7 @@
 //! Directories by path, with the place in them that getdents(2) has reached.
 
 use super::regular::{is_at_its_path, proc_link};
-use super::{Claim, Description, FdKind, Files, Opened, Streams, open_file, reopen_flags};
+use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
 use crate::view::{FdView, ProcessView};
@@ -41,8 +41,8 @@ impl FdKind for Directory {
         Ok(())
     }
 
-    fn open(&self, record: &Description, files: &Files<'_>, _streams: &Streams, batch: &mut Batch) -> Opened {
-        let fd = open_file(record, files, reopen_flags(record.flags), batch);
+    fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
+        let fd = open_file(record, cx.files, reopen_flags(record.flags), batch);
         if record.flags & o::PATH == 0 {
             batch.step("lseek", nr::LSEEK, [fd.into(), record.pos.into(), libc::SEEK_SET.into()]);
         }

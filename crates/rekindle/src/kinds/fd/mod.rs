@@ -5,6 +5,7 @@
 
 mod device;
 mod directory;
+mod pipe;
 mod regular;
 mod stream;
 
@@ -15,7 +16,7 @@ use crate::view::{FdView, ProcessView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::nr;
 use rekindle_sys::task::{Kcmp, kcmp};
-use rekindle_tracee::{Batch, StepId};
+use rekindle_tracee::{Arg, Batch, Data, StepId};
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
@@ -33,13 +34,13 @@ pub trait FdKind: Sync {
         files: &mut FileTable,
         record: &mut Description,
     ) -> Result<(), Error>;
-    /// The steps that open it again; the last step's result is the descriptor.
-    fn open(&self, record: &Description, files: &Files<'_>, streams: &Streams, batch: &mut Batch) -> Opened;
+    /// The steps that open it again.
+    fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened;
 }
 
 /// All kinds. The first that claims a descriptor has it.
 pub static KINDS: &[&dyn FdKind] =
-    &[&stream::Stream, &regular::Regular, &directory::Directory, &device::Device];
+    &[&stream::Stream, &pipe::Pipe, &regular::Regular, &directory::Directory, &device::Device];
 
 /// What a kind says of a descriptor.
 pub enum Claim {
@@ -57,6 +58,16 @@ pub enum Opened {
     Step(StepId),
     /// A number that stays.
     Number(i32),
+    /// A pipe, whose two ends are two descriptions: where `pipe2` has left their numbers, and the ids of the reading
+    /// and the writing one.
+    Pipe(Data, [u32; 2]),
+}
+
+/// What kinds have at hand when they open a description.
+pub struct Opening<'a> {
+    files: &'a Files<'a>,
+    streams: &'a Streams,
+    descriptions: &'a [Description],
 }
 
 /// The form of an open file description in the image.
@@ -84,6 +95,9 @@ pub struct Description {
     #[prost(bytes = "vec", tag = "7")]
     #[serde(serialize_with = "crate::json::path")]
     pub link: Vec<u8>,
+    /// The pipe, for ends of one.
+    #[prost(message, optional, tag = "8")]
+    pub pipe: Option<pipe::Record>,
 }
 
 /// The form of a descriptor in the image.
@@ -125,8 +139,8 @@ impl<'a> Files<'a> {
 /// Where the restorer's standard streams are while descriptors are made: numbers that the program does not use.
 pub struct Streams {
     kept: [i32; 3],
-    /// One more such number, where a description waits to be given its own.
-    parking: i32,
+    /// Two more such numbers, where descriptions wait to be given their own.
+    parking: [i32; 2],
 }
 
 /// Says which descriptors of a process cannot be captured.
@@ -287,7 +301,7 @@ pub fn clear(descriptors: &[Descriptor], batch: &mut Batch) -> Streams {
     let used: BTreeSet<i32> = descriptors.iter().map(|descriptor| descriptor.fd).collect();
     let mut free = (3..).filter(|number| !used.contains(number));
     let kept = [(); 3].map(|()| free.next().unwrap_or(i32::MAX));
-    let parking = free.next().unwrap_or(i32::MAX);
+    let parking = [(); 2].map(|()| free.next().unwrap_or(i32::MAX));
     for (stream, number) in (0..).zip(kept) {
         // The restorer may have been started without one of them.
         batch.step_may_fail(
@@ -319,25 +333,47 @@ pub fn restore(
     for descriptor in descriptors {
         by_description.entry(descriptor.description).or_default().push(descriptor);
     }
-    for description in descriptions {
-        let Some(kind) = KINDS.iter().find(|kind| kind.name() == description.kind) else { continue };
-        let from = match kind.open(description, files, streams, batch) {
-            // Out of the way: the number that was free may be one that is yet to be given.
-            Opened::Step(step) => {
-                batch.step("dup3", nr::DUP3, [step.into(), streams.parking.into(), 0.into()]);
-                batch.step("close", nr::CLOSE, [step.into()]);
-                streams.parking
-            }
-            Opened::Number(number) => number,
-        };
-        for descriptor in by_description.remove(&description.id).unwrap_or_default() {
+    let cx = Opening { files, streams, descriptions };
+    let mut give = |id: u32, from: i32, batch: &mut Batch| {
+        for descriptor in by_description.remove(&id).unwrap_or_default() {
             let cloexec = if descriptor.cloexec { o::CLOEXEC } else { 0 };
             let label = format!("fd {}", descriptor.fd);
             batch.step(label, nr::DUP3, [from.into(), descriptor.fd.into(), cloexec.into()]);
         }
+    };
+    let mut made = BTreeSet::new();
+    for description in descriptions {
+        let Some(kind) = KINDS.iter().find(|kind| kind.name() == description.kind) else { continue };
+        if made.contains(&description.id) {
+            continue;
+        }
+        match kind.open(description, &cx, batch) {
+            Opened::Number(number) => give(description.id, number, batch),
+            Opened::Step(step) => {
+                park([step.into()], streams, batch);
+                give(description.id, streams.parking[0], batch);
+            }
+            Opened::Pipe(ends, ids) => {
+                park([Arg::Loaded(ends, 0), Arg::Loaded(ends, 4)], streams, batch);
+                for (id, parked) in ids.into_iter().zip(streams.parking) {
+                    give(id, parked, batch);
+                    made.insert(id);
+                }
+            }
+        }
     }
-    for number in streams.kept.into_iter().chain([streams.parking]) {
+    for number in streams.kept.into_iter().chain(streams.parking) {
         batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
+    }
+}
+
+/// Moves what was just opened out of the way: the numbers that were free may be among those yet to be given.
+fn park<const N: usize>(opened: [Arg; N], streams: &Streams, batch: &mut Batch) {
+    for (from, to) in opened.into_iter().zip(streams.parking) {
+        batch.step("dup3", nr::DUP3, [from, to.into(), 0.into()]);
+    }
+    for from in opened {
+        batch.step("close", nr::CLOSE, [from]);
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! A descriptor beyond 2 that leads to the same terminal or the same end of the same pipe goes with them.
 
-use super::{Claim, Description, FdKind, Files, Opened, Streams};
+use super::{Claim, Description, FdKind, Opened, Opening};
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
 use crate::view::{FdView, ProcessView};
@@ -22,17 +22,9 @@ impl FdKind for Stream {
         if !(is_terminal(fd) || is_pipe(fd)) || standard_stream(fd, view).is_none() {
             return Claim::NotMine;
         }
-        let is_other_end = |other: &&FdView| {
-            is_pipe(fd)
-                && is_same_file(fd, other)
-                && other.info.flags & o::ACCMODE != fd.info.flags & o::ACCMODE
-        };
-        match view.fds.iter().find(is_other_end) {
-            Some(_) => {
-                Claim::Refused("fd-kind", "pipes cannot be captured yet", "let the program close it first")
-            }
-            None => Claim::Mine,
-        }
+        // A pipe from the program to itself is no stream.
+        let leads_inside = is_pipe(fd) && view.fds.iter().any(|other| is_other_end(fd, other));
+        if leads_inside { Claim::NotMine } else { Claim::Mine }
     }
 
     fn capture(
@@ -46,14 +38,8 @@ impl FdKind for Stream {
         Ok(())
     }
 
-    fn open(
-        &self,
-        record: &Description,
-        _files: &Files<'_>,
-        streams: &Streams,
-        _batch: &mut Batch,
-    ) -> Opened {
-        Opened::Number(streams.number(record.stream))
+    fn open(&self, record: &Description, cx: &Opening<'_>, _batch: &mut Batch) -> Opened {
+        Opened::Number(cx.streams.number(record.stream))
     }
 }
 
@@ -73,11 +59,16 @@ fn standard_stream(fd: &FdView, view: &ProcessView) -> Option<u32> {
         .and_then(|other| u32::try_from(other.fd).ok())
 }
 
+/// Whether two descriptors are the two ends of one pipe.
+pub(super) fn is_other_end(a: &FdView, b: &FdView) -> bool {
+    is_same_file(a, b) && a.info.flags & o::ACCMODE != b.info.flags & o::ACCMODE
+}
+
 fn is_same_file(a: &FdView, b: &FdView) -> bool {
     (a.dev, a.ino) == (b.dev, b.ino)
 }
 
-fn is_pipe(fd: &FdView) -> bool {
+pub(super) fn is_pipe(fd: &FdView) -> bool {
     fd.file_type() == libc::S_IFIFO && fd.link.starts_with(b"pipe:")
 }
 

@@ -3,7 +3,7 @@
 use crate::error::Error;
 use rekindle_procfs::numa_maps::{self, Mode, Policy};
 use rekindle_sys::nr;
-use rekindle_tracee::Batch;
+use rekindle_tracee::{Batch, Data};
 use std::collections::HashMap;
 
 /// Its form in the image.
@@ -15,6 +15,20 @@ pub struct Record {
     /// The nodes, as mbind(2) takes them: one bit a node.
     #[prost(fixed64, repeated, tag = "2")]
     pub nodes: Vec<u64>,
+}
+
+impl Record {
+    /// A policy; nodes that are not there are left out.
+    pub fn new(mode: u32, mut nodes: Vec<u64>) -> Self {
+        nodes.truncate(nodes.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1));
+        Self { mode, nodes }
+    }
+
+    /// The nodes, and how many bits the calls are to look at.
+    pub fn node_mask(&self, batch: &mut Batch) -> (Data, usize) {
+        let bytes: Vec<u8> = self.nodes.iter().flat_map(|word| word.to_le_bytes()).collect();
+        (batch.data(&bytes), self.nodes.len() * 64 + 1)
+    }
 }
 
 /// The policies that differ from the default, by start of the mapping.
@@ -46,14 +60,12 @@ fn record(policy: &Policy) -> Option<Record> {
         }
         nodes[word] |= 1 << bit;
     }
-    Some(Record { mode: mode | u32::from(policy.flags.bits()), nodes })
+    Some(Record::new(mode | u32::from(policy.flags.bits()), nodes))
 }
 
 /// The step that sets it.
 pub fn restore(record: &Record, start: u64, len: u64, batch: &mut Batch) {
-    let bytes: Vec<u8> = record.nodes.iter().flat_map(|word| word.to_le_bytes()).collect();
-    let nodes = batch.data(&bytes);
-    let max_node = record.nodes.len() * 64 + 1;
+    let (nodes, max_node) = record.node_mask(batch);
     let args = [start.into(), len.into(), record.mode.into(), nodes.into(), max_node.into(), 0.into()];
     batch.step("mbind", nr::MBIND, args);
 }

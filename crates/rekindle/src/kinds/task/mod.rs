@@ -3,15 +3,17 @@
 mod alternate_stack;
 mod credentials;
 mod exit_notice;
+mod memory_policy;
 mod name;
 pub mod pending;
-mod personal;
+pub mod personal;
 pub mod registers;
 pub mod rseq;
 mod scheduling;
 mod segments;
 pub mod sleep;
 
+use super::mem::policy;
 use super::{Phase, TaskKind};
 use crate::error::Error;
 use crate::refusal::Refusals;
@@ -65,6 +67,12 @@ macro_rules! task_kinds {
                 $(<$kind>::restore(&self.$name, self.tid, phase, batch);)*
             }
 
+            /// What ptrace sets on the stopped task.
+            pub fn restore_stopped(&self, task: &StoppedTask) -> Result<(), Error> {
+                $(<$kind>::restore_stopped(&self.$name, task)?;)*
+                Ok(())
+            }
+
             /// What is set from outside.
             pub fn restore_outside(&self, pid: i32) -> Result<(), Error> {
                 $(<$kind>::restore_outside(&self.$name, pid, self.tid)?;)*
@@ -85,5 +93,6 @@ task_kinds! {
     "9" credentials: credentials::Credentials, credentials::Record;
     "10" personal: personal::Personal, personal::Record;
     "11" pending: pending::Pending, pending::Record;
+    "13" memory_policy: memory_policy::MemoryPolicy, policy::Record;
     "12" sleep: sleep::Sleep, sleep::Record;
 }

@@ -65,4 +65,10 @@ impl TaskKind for Registers {
     }
 
     fn restore(_record: &Record, _tid: i32, _phase: Phase, _batch: &mut Batch) {}
+
+    /// All but the general registers, which the orchestration sets when it has settled interrupted system calls.
+    fn restore_stopped(record: &Record, task: &StoppedTask) -> Result<(), Error> {
+        task.set_xsave(&record.xsave)?;
+        Ok(task.set_sigmask(record.sigmask)?)
+    }
 }

@@ -47,15 +47,14 @@ impl TaskKind for Segments {
         Ok(())
     }
 
-    fn restore(record: &Record, _tid: i32, phase: Phase, batch: &mut Batch) {
-        if phase != Phase::Task {
-            return;
+    fn restore(_record: &Record, _tid: i32, _phase: Phase, _batch: &mut Batch) {}
+
+    /// By ptrace: 64-bit code has no call for it.
+    fn restore_stopped(record: &Record, task: &StoppedTask) -> Result<(), Error> {
+        for desc in record.entries.iter().filter_map(|entry| UserDesc::read_from_bytes(entry).ok()) {
+            ptrace::set_thread_area(task.tid(), &desc)
+                .map_err(|errno| Error::call(format!("setting a TLS segment of task {}", task.tid()), errno))?;
         }
-        for entry in &record.entries {
-            if UserDesc::read_from_bytes(entry).is_ok() {
-                let desc = batch.data(entry);
-                batch.step("set_thread_area", libc::SYS_set_thread_area as u32, [desc.into()]);
-            }
-        }
+        Ok(())
     }
 }

@@ -14,7 +14,8 @@
 //! Ways in (see [`StubEntry`]):
 //!
 //! ```text
-//! boot ── memfd_create, ftruncate, mmap ── close, munmap, rt_sigreturn      (stopped by us before `close`)
+//! boot ── mmap (shared, anonymous) ── leave                                 (stopped by us before `leave`)
+//! boot-memfd ── memfd_create, ftruncate, mmap ── close, leave               (stopped by us before `close`)
 //! serve ── wait for a command word ──┬─ 0: run the table, count it done, wait again
 //!                                    └─ owner died: run the recovery table ── leave
 //! once ── run the table ── leave
@@ -58,8 +59,10 @@ pub mod entry_flags {
 /// Where the stub can be entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StubEntry {
-    /// Makes the shared area. `rax`.. hold `memfd_create`, `r15` the length.
+    /// Makes the shared area: executes the system call preset in the registers (`mmap`), `r15` holds the length.
     Boot,
+    /// As `Boot`, for who may not open /proc/PID/map_files: `rax`.. hold `memfd_create`.
+    BootMemfd,
     /// Waits for commands.
     Serve,
     /// Runs the table at `r12` once (with `r13` = 2), then leaves.
@@ -72,9 +75,15 @@ std::arch::global_asm!(
     ".pushsection .rodata.rekindle_stub, \"a\"",
     ".globl rekindle_stub_begin",
     "rekindle_stub_begin:",
-    // ---- boot: memfd_create(rdi, rsi) is preset in rax, rdi, rsi
+    // ---- boot: mmap and its arguments are preset
     ".globl rekindle_stub_boot",
     "rekindle_stub_boot:",
+    "  syscall",
+    "  mov r14, rax",
+    "  jmp rekindle_stub_leave",
+    // ---- boot-memfd: memfd_create(rdi, rsi) is preset in rax, rdi, rsi
+    ".globl rekindle_stub_boot_memfd",
+    "rekindle_stub_boot_memfd:",
     "  syscall",
     "  mov r14, rax",
     "  mov rdi, r14",
@@ -198,6 +207,7 @@ std::arch::global_asm!(
 unsafe extern "C" {
     static rekindle_stub_begin: u8;
     static rekindle_stub_boot: u8;
+    static rekindle_stub_boot_memfd: u8;
     static rekindle_stub_leave: u8;
     static rekindle_stub_serve: u8;
     static rekindle_stub_once: u8;
@@ -217,6 +227,7 @@ pub fn stub_code() -> &'static [u8] {
 pub fn stub_entry_offset(entry: StubEntry) -> u64 {
     let label = match entry {
         StubEntry::Boot => &raw const rekindle_stub_boot,
+        StubEntry::BootMemfd => &raw const rekindle_stub_boot_memfd,
         StubEntry::Serve => &raw const rekindle_stub_serve,
         StubEntry::Once => &raw const rekindle_stub_once,
         StubEntry::Leave => &raw const rekindle_stub_leave,
