@@ -1,0 +1,164 @@
+//! `rekindle restore FILE`: an image into a running program.
+
+use crate::failure::{Failure, Outcome};
+use crate::foreground::Foreground;
+use crate::image::Image;
+use crate::progress::Bar;
+use crate::show;
+use rekindle::Restore;
+use rekindle::restore::{Report, Restored};
+use rekindle_sys::task::{Kcmp, kcmp};
+use std::cmp::Ordering;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tempfile::NamedTempFile;
+
+const EXAMPLES: &str = "\
+Examples:
+  rekindle restore job.rkd             here: Ctrl-C and Ctrl-Z work as they did
+  rekindle restore job.rkd --detach    leave it alone once it runs; print its pid
+  rekindle restore job.rkd --detach --pidfile job.pid
+  ssh other cat job.rkd | rekindle restore -
+
+The program has its old pid, which must be free, and finds the files that it
+had open, which must be as they were. Its terminal, or the pipes that led out
+of it, are those of this command now.
+In the foreground, signals are passed on to the program, and this command ends
+as the program does: with its exit code, or of the same signal. With --detach,
+0 says that the program runs; its pid is printed on standard output, or on
+standard error if the program has that standard output.
+If nothing could be restored, the exit code is 1 to 5 (see rekindle --help).";
+
+/// Bring the program in an image back to life
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The image; `-` is standard input, which is read to the image's end and no further
+    #[arg(value_name = "FILE|-")]
+    image: PathBuf,
+    /// End when the program runs, instead of staying as its parent
+    #[arg(long)]
+    detach: bool,
+    /// Write the program's pid to this file once it runs
+    #[arg(long, value_name = "FILE")]
+    pidfile: Option<PathBuf>,
+    /// Take files that were modified since the checkpoint as they are now
+    #[arg(long)]
+    accept_changed_files: bool,
+    /// Tell what was done as JSON: on standard error, as standard output is the program's; on standard output
+    /// with --detach, unless the program has it
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Restores the program, and stays with it if wanted.
+pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
+    let image = Image::open(&args.image)?;
+    let name = image.name();
+    let pidfile = args.pidfile.as_deref().map(PidFile::prepare).transpose()?;
+    let mut foreground = if args.detach { None } else { Some(Foreground::prepare()?) };
+    let restored = spawn(args, image).map_err(|failure| failure.of_image(&name))?;
+    // It runs: what fails from here on must not look as if it did not.
+    if let Some(foreground) = &mut foreground {
+        foreground.adopt(restored.pid)?;
+    }
+    let noted = pidfile.map_or(Ok(()), |pidfile| pidfile.write(restored.pid));
+    tell(args, verbose, &restored);
+    match foreground {
+        None => noted.map(|()| ExitCode::SUCCESS),
+        Some(foreground) => {
+            if let Err(failure) = noted {
+                failure.report(false);
+            }
+            foreground.stay()
+        }
+    }
+}
+
+fn spawn(args: &Args, image: Image) -> Result<Restored, Failure> {
+    match image {
+        Image::File { path, .. } => spawn_from(args, Restore::from_file(path)?),
+        Image::Stream { input, .. } => spawn_from(args, Restore::<File>::from(input)),
+    }
+}
+
+fn spawn_from<R: Read + Send>(args: &Args, restore: Restore<'_, R>) -> Result<Restored, Failure> {
+    let bar = Bar::new("restoring memory");
+    let progress = |progress| bar.tell(progress);
+    Ok(restore.accept_changed_files(args.accept_changed_files).progress(&progress).spawn()?)
+}
+
+/// Says what was done. The program's output is the program's: nothing of ours gets into it.
+fn tell(args: &Args, verbose: bool, restored: &Restored) {
+    let Restored { pid, report } = *restored;
+    let Report { took, tasks, mappings, descriptors, page_bytes } = report;
+    let stdout_is_free = args.detach && !has_our_stdout(pid);
+    if args.json {
+        let json = serde_json::json!({
+            "pid": pid,
+            "took_us": took.as_micros() as u64,
+            "threads": tasks,
+            "mappings": mappings,
+            "descriptors": descriptors,
+            "page_bytes": page_bytes,
+        });
+        say(stdout_is_free, &format!("{json}\n"));
+    } else if stdout_is_free && args.pidfile.is_none() {
+        say(true, &format!("{pid}\n"));
+    }
+    if verbose || (args.detach && !args.json && show::stderr_is_terminal()) {
+        eprintln!(
+            "process {pid} runs again: {}, {}, {}, {} of memory, in {}",
+            show::count(tasks, "thread"),
+            show::count(mappings, "mapping"),
+            show::count(descriptors, "descriptor"),
+            show::bytes(page_bytes),
+            show::time(took),
+        );
+    } else if args.detach && !args.json && !stdout_is_free && args.pidfile.is_none() {
+        eprintln!("{pid}");
+    }
+}
+
+fn say(on_stdout: bool, text: &str) {
+    if on_stdout {
+        let _ = show::print(text); // the program runs all the same
+    } else {
+        eprint!("{text}");
+    }
+}
+
+/// Whether what we write to standard output would get into what the program writes.
+fn has_our_stdout(pid: i32) -> bool {
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u64>().ok());
+    let own = std::process::id() as i32;
+    let mut numbers = numbers;
+    numbers.any(|fd| kcmp(own, pid, Kcmp::File, 1, fd) == Ok(Ordering::Equal))
+}
+
+/// A file for the pid, made before there is one: if it cannot be, nothing is restored.
+struct PidFile {
+    draft: NamedTempFile,
+    path: PathBuf,
+}
+
+impl PidFile {
+    fn prepare(path: &Path) -> Result<Self, Failure> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let draft = tempfile::Builder::new()
+            .prefix(".rekindle-pid.")
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+            .tempfile_in(parent.unwrap_or(Path::new(".")));
+        let failed = |error| Failure::io(&format!("making the file {}", path.display()), &error);
+        Ok(Self { draft: draft.map_err(failed)?, path: path.to_path_buf() })
+    }
+
+    fn write(mut self, pid: i32) -> Result<(), Failure> {
+        let what = format!("process {pid} runs, but its pid could not be written to {}", self.path.display());
+        writeln!(self.draft, "{pid}").map_err(|error| Failure::io(&what, &error))?;
+        self.draft.persist(&self.path).map(drop).map_err(|error| Failure::io(&what, &error.error))
+    }
+}

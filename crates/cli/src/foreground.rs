@@ -1,0 +1,253 @@
+//! A restored program in the foreground: we stay as its parent, and stand in for it towards the shell.
+//!
+//! Two threads. One, the doorman, waits for signals that are sent to us, and passes them on. The main thread waits for
+//! the program, stops when it stops, and ends as it ends.
+//!
+//! ```text
+//!            signals                              changes of state
+//!  shell ────────────> doorman ──> program ────────────────────────> main thread ──> shell
+//! ```
+//!
+//! Signals are held back from before the restore begins, as otherwise one could come between the program's first
+//! instruction and our being ready to pass it on:
+//!
+//!  1. the library lets the program go; 2. Ctrl-C ends us; 3. the program runs on with nobody to stop it.
+//!
+//! One that comes while the program is still in the making ends us, as it would have without all this; the kernel then
+//! kills what is half made.
+//!
+//! **The terminal.** Ctrl-C, Ctrl-\ and Ctrl-Z go to the whole foreground group. A program in our own group has them
+//! already, and is not given them again. A program that had a group of its own has it again: it is lent the terminal,
+//! as a shell does with its jobs, and has them alone.
+
+use crate::failure::Failure;
+use crate::interrupt::ignored;
+use rekindle_procfs::State;
+use rekindle_sys::sigwait::{self, Arrived, SignalSet};
+use rekindle_sys::wait::{self, Event};
+use rekindle_sys::{Errno, errno_text};
+use rustix::process::{Pid, PidfdFlags, Signal, getpgid, getpgrp, getsid, kill_process_group, pidfd_open};
+use rustix::termios::{tcgetpgrp, tcsetpgrp};
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Signals that are passed on, beside the real-time ones.
+const PASSED_ON: [Signal; 9] = [
+    Signal::HUP,
+    Signal::INT,
+    Signal::QUIT,
+    Signal::USR1,
+    Signal::USR2,
+    Signal::TERM,
+    Signal::CONT,
+    Signal::WINCH,
+    Signal::TSTP,
+];
+
+/// `SIGRTMIN` to `SIGRTMAX` as C programs see them: 32 and 33 are the C library's own.
+const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
+
+/// How long a signal waits for a restore that is about to be done, before it ends us.
+const GRACE: Duration = Duration::from_millis(100);
+
+/// We, as the parent of a program in the foreground.
+pub(crate) struct Foreground {
+    door: Arc<Door>,
+}
+
+struct Door {
+    program: Mutex<Option<Arc<Program>>>,
+    came: Condvar,
+}
+
+/// The restored program.
+struct Program {
+    pid: Pid,
+    pidfd: OwnedFd,
+    terminal: Terminal,
+}
+
+impl Foreground {
+    /// Holds signals back, before the restore begins.
+    pub(crate) fn prepare() -> Result<Self, Failure> {
+        let named = PASSED_ON.into_iter().map(Signal::as_raw);
+        let set = SignalSet::of(named.chain(REAL_TIME)).without(ignored());
+        // Giving the terminal away from the background raises this one, unless it is held back (tcsetpgrp(3)).
+        let terminal_output = SignalSet::of([Signal::TTOU.as_raw()]);
+        for held in [set, terminal_output] {
+            sigwait::hold(held).map_err(|errno| failed("holding signals back", errno))?;
+        }
+        let door = Arc::new(Door { program: Mutex::new(None), came: Condvar::new() });
+        let watched = Arc::clone(&door);
+        std::thread::Builder::new()
+            .name("doorman".to_owned())
+            .spawn(move || {
+                while let Ok(arrived) = sigwait::wait(set) {
+                    watched.open_to(&arrived);
+                }
+            })
+            .map_err(|error| Failure::io("starting a thread", &error))?;
+        Ok(Self { door })
+    }
+
+    /// The program runs: from here on signals are passed on to it.
+    pub(crate) fn adopt(&mut self, pid: i32) -> Result<(), Failure> {
+        let program = Program::of(pid)?;
+        program.terminal.lend(&program);
+        *self.door.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(program));
+        self.door.came.notify_all();
+        Ok(())
+    }
+
+    /// Stays with the program until it ends, and ends as it did.
+    pub(crate) fn stay(self) -> Result<ExitCode, Failure> {
+        let program = self.door.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(program) = program else { return Ok(ExitCode::SUCCESS) }; // nobody to stay with
+        let pid = program.pid.as_raw_pid();
+        loop {
+            match wait::wait_child(pid).map_err(|errno| failed("waiting for the program", errno))? {
+                Event::Exited(code) => {
+                    program.terminal.take_back();
+                    return Ok(ExitCode::from(code as u8));
+                }
+                Event::Killed(signal) => {
+                    program.terminal.take_back();
+                    return Ok(die_of(signal));
+                }
+                // The status of a stop by job control is that of a signal.
+                Event::Signal(signal) | Event::Stop(signal) => program.stopped(signal),
+                Event::Continued | Event::SyscallStop | Event::PtraceEvent(_) => {}
+            }
+        }
+    }
+}
+
+/// Ends as a program that a signal has killed; as a shell would say it, should that not work.
+fn die_of(signal: i32) -> ExitCode {
+    let _ = sigwait::take_default(signal);
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
+}
+
+fn failed(what: &str, errno: Errno) -> Failure {
+    Failure::failed(format!("{what}: {}", errno_text(errno)))
+}
+
+impl Door {
+    /// Deals with a signal to us.
+    fn open_to(&self, arrived: &Arrived) {
+        match self.program_in_a_moment() {
+            Some(program) => program.receive(arrived),
+            None => drop(sigwait::take_default(arrived.signal())),
+        }
+    }
+
+    fn program_in_a_moment(&self) -> Option<Arc<Program>> {
+        let guard = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.came.wait_timeout_while(guard, GRACE, |program| program.is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.clone()
+    }
+}
+
+impl Program {
+    fn of(pid: i32) -> Result<Self, Failure> {
+        let pid = Pid::from_raw(pid).ok_or_else(|| failed("looking at the program", Errno::SRCH))?;
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed("pidfd_open", errno))?;
+        Ok(Self { pid, pidfd, terminal: Terminal::open() })
+    }
+
+    fn receive(&self, arrived: &Arrived) {
+        let is_continue = arrived.signal() == Signal::CONT.as_raw();
+        if is_continue {
+            // The shell has brought us to the foreground, or told us to go on in the background.
+            self.terminal.lend(self);
+        }
+        let has_it =
+            self.is_in_our_group() && if is_continue { !self.is_stopped() } else { arrived.is_from_kernel() };
+        if !has_it {
+            // Fails when the program has just ended; the main thread is about to say so.
+            let _ = arrived.pass_on(self.pidfd.as_fd());
+        }
+    }
+
+    /// Stops as the program did, if it was by job control: the shell takes over, and continues us both.
+    ///
+    /// A `SIGSTOP` is followed on a terminal only. Elsewhere nobody would continue us: whoever stopped the program
+    /// (cpulimit(1), say) continues the program, not its parent.
+    fn stopped(&self, signal: i32) {
+        let wants_terminal = [Signal::TTIN, Signal::TTOU].map(Signal::as_raw).contains(&signal);
+        if wants_terminal && self.terminal.lend(self) {
+            // It was faster than we were at lending it the terminal.
+            let _ = self.group().map(|group| kill_process_group(group, Signal::CONT));
+            return;
+        }
+        let was_ours = self.terminal.is_ours_or_lent();
+        self.terminal.take_back();
+        if signal != Signal::STOP.as_raw() || was_ours {
+            // Ignored by the kernel where no shell could continue us (an orphaned process group).
+            let _ = sigwait::take_default(Signal::TSTP.as_raw());
+        }
+    }
+
+    fn group(&self) -> Option<Pid> {
+        getpgid(Some(self.pid)).ok()
+    }
+
+    fn is_in_our_group(&self) -> bool {
+        self.group() == Some(getpgrp())
+    }
+
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).ok();
+        let stat = stat.and_then(|bytes| rekindle_procfs::stat::parse(&bytes).ok());
+        stat.is_some_and(|stat| stat.state == State::Stopped)
+    }
+}
+
+/// The terminal that we are on, if we are.
+struct Terminal {
+    tty: Option<File>,
+    /// The group that it was last lent to.
+    borrower: Mutex<Option<Pid>>,
+}
+
+impl Terminal {
+    fn open() -> Self {
+        let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok();
+        Self { tty, borrower: Mutex::new(None) }
+    }
+
+    fn foreground(&self) -> Option<(&File, Pid)> {
+        let tty = self.tty.as_ref()?;
+        Some((tty, tcgetpgrp(tty).ok()?))
+    }
+
+    /// Whether what is typed goes to us, or to the program through us.
+    fn is_ours_or_lent(&self) -> bool {
+        let borrower = *self.borrower.lock().unwrap_or_else(PoisonError::into_inner);
+        self.foreground().is_some_and(|(_, group)| group == getpgrp() || Some(group) == borrower)
+    }
+
+    /// Gives the foreground to a program with a group of its own, if it is ours to give. Tells whether it was.
+    fn lend(&self, program: &Program) -> bool {
+        let (Some((tty, group)), Some(theirs)) = (self.foreground(), program.group()) else { return false };
+        let in_our_session = getsid(Some(program.pid)).ok() == getsid(None).ok();
+        if group != getpgrp() || theirs == group || !in_our_session || tcsetpgrp(tty, theirs).is_err() {
+            return false;
+        }
+        *self.borrower.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs);
+        true
+    }
+
+    /// Takes the foreground back from the program's group, alive or not, unless somebody else has it by now.
+    fn take_back(&self) {
+        let borrower = self.borrower.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((tty, group)) = self.foreground()
+            && Some(group) == borrower
+        {
+            let _ = tcsetpgrp(tty, getpgrp());
+        }
+    }
+}

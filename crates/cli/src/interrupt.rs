@@ -1,0 +1,93 @@
+//! Ctrl-C during a checkpoint: the program goes on, and no half of an image is left.
+//!
+//! The library survives our sudden death, so that we may just die of the signal; but the file under its passing name
+//! would stay. Whoever takes that name away first decides, and the file system sees to it that only one does:
+//!
+//! ```text
+//!  checkpoint:  create F.PID.part ... write ... sync ── rename to F ── kill the program, if asked ── done, exit 0
+//!  signal:      unlink F.PID.part: done  ── the rename must fail; die of the signal
+//!               unlink F.PID.part: there is none ── not yet: try again; renamed: the image is complete, and so is
+//!                                                   the command in a moment
+//! ```
+
+use crate::failure::Failure;
+use rekindle_sys::sigwait::{self, SignalSet};
+use rustix::process::Signal;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Signals by which users and systems end a command.
+const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
+
+/// A checkpoint that may be interrupted, until [`Watch::over`].
+pub(crate) struct Watch {
+    over: Arc<Mutex<bool>>,
+}
+
+impl Watch {
+    /// Watches over a checkpoint into `image`, which is in the making under its passing name; `None`: into a stream.
+    pub(crate) fn over_checkpoint(image: Option<&Path>, json: bool) -> Result<Self, Failure> {
+        let part = image.map(passing_name);
+        let over = Arc::new(Mutex::new(false));
+        let set = SignalSet::of(ENDING.map(Signal::as_raw)).without(ignored());
+        let failed =
+            |errno| Failure::failed(format!("holding signals back: {}", rekindle_sys::errno_text(errno)));
+        sigwait::hold(set).map_err(failed)?;
+        let state = Arc::clone(&over);
+        let watching = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if let Ok(arrived) = sigwait::wait(set) {
+                // A second one ends us at once, whatever it leaves.
+                let _ = sigwait::let_through(set);
+                interrupt(arrived.signal(), part.as_deref(), &state, json);
+            }
+        });
+        watching.map_err(|error| Failure::io("starting a thread", &error))?;
+        Ok(Self { over })
+    }
+
+    /// The checkpoint has come to its end, one way or the other: a signal is too late now. Does not return if one was
+    /// in time.
+    pub(crate) fn over(self) {
+        *lock(&self.over) = true;
+    }
+}
+
+fn lock(over: &Mutex<bool>) -> MutexGuard<'_, bool> {
+    over.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Signals that whoever started us has told us to ignore, as nohup(1) does.
+pub(crate) fn ignored() -> SignalSet {
+    let status = std::fs::read("/proc/self/status").ok();
+    let status = status.and_then(|bytes| rekindle_procfs::status::parse(&bytes).ok());
+    status.map_or(SignalSet(0), |status| SignalSet(status.sig_ign))
+}
+
+/// The name that an image has until it is complete (crates/rekindle/src/checkpoint/output.rs).
+fn passing_name(image: &Path) -> PathBuf {
+    let mut name = image.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    image.with_file_name(name)
+}
+
+fn interrupt(signal: i32, part: Option<&Path>, over: &Mutex<bool>, json: bool) {
+    loop {
+        let over = lock(over);
+        if *over {
+            return;
+        }
+        let unlinked = part.map_or(Ok(()), std::fs::remove_file);
+        if !matches!(&unlinked, Err(error) if error.kind() == ErrorKind::NotFound) {
+            let name = rekindle_sys::signal::name(signal);
+            let message = format!("interrupted by {name}; the program goes on as before");
+            Failure::interrupted(signal, message).report(json);
+            let _ = sigwait::take_default(signal);
+            // Does not come back: none of the signals is lived through.
+            std::process::exit(128 + signal);
+        }
+        drop(over);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
