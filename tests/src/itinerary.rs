@@ -1,12 +1,13 @@
 //! The ways a subject is taken: each begins at its save point and ends with its "ok".
 
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use crate::compile;
 use crate::law::{self, Occasion};
-use crate::program::Program;
+use crate::program::{Process, Program};
 use crate::rekindle::{self, checkpoint_and_kill, restore_detached, restore_in_foreground};
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
@@ -23,6 +24,7 @@ pub const ITINERARIES: &[Itinerary] = &[
     ("kill_and_restore", kill_and_restore),
     ("twice", twice),
     ("through_a_pipe", through_a_pipe),
+    ("by_an_odd_restorer", by_an_odd_restorer),
 ];
 
 /// Starts a subject and brings it to its save point.
@@ -75,6 +77,25 @@ fn kill_and_restore(subject: &Subject) -> Verdict {
     program.go_on(gap)
 }
 
+/// Killed, and restored by a rekindle that was itself started with all kinds of settings that children inherit.
+fn by_an_odd_restorer(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = at_save_point(subject, &scene)?;
+    let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    let gone = Instant::now();
+    let mut odd = Command::new(compile::tool("odd")?);
+    odd.arg(rekindle::binary()?).arg("restore").arg(scene.image()).arg("--detach").stdin(Stdio::piped());
+    let (restoring, pipes) = rekindle::start_with_pipes(&mut odd)?;
+    restoring.outcome()?.succeeded()?;
+    let gap = gone.elapsed();
+    let program = Program::child(Process::of(pid)?, pipes, &scene);
+    program.await_still()?;
+    law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
+    program.go_on(gap)
+}
+
 /// Killed and restored, and the restored one killed and restored again; the restorer stays its parent.
 fn twice(subject: &Subject) -> Verdict {
     let scene = Scene::new()?;
@@ -107,7 +128,5 @@ fn through_a_pipe(subject: &Subject) -> Verdict {
     restore.stdin(Stdio::from(image_out));
     let (restoring, pipes) = rekindle::start_with_pipes(&mut restore)?;
     drop((checkpoint, restore)); // they hold our copies of the pipe's ends
-    program.await_killed()?;
-    saving.outcome()?.succeeded()?;
-    Program::of_restorer(pid, restoring.into_process(), pipes, &scene).finish()
+    rekindle::finish_pipeline(&mut program, saving, restoring, pipes, &scene)
 }

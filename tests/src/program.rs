@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use rustix::process::{
 };
 
 use crate::deadline::Deadline;
+use crate::rekindle::Run;
 use crate::scene::Scene;
 use crate::trial::{Context, Trouble, Verdict};
 use crate::{compile, ensure, fail};
@@ -87,6 +89,7 @@ pub struct Program {
     input: Option<OwnedFd>,
     output: Lines,
     errors: PathBuf,
+    restorer_errors: Option<File>,
 }
 
 /// Our ends of a child's standard input and output.
@@ -124,20 +127,29 @@ impl Program {
     #[must_use]
     pub fn child(child: Process, pipes: Pipes, scene: &Scene) -> Self {
         let Pipes { input, output } = pipes;
+        let output = Lines::from(output);
         Self {
             pid: child.pid,
             child,
             _grandchild: None,
             input,
-            output: Lines::from(output),
+            output,
             errors: scene.errors(),
+            restorer_errors: None,
         }
     }
 
     /// A program whose parent is a restorer in the foreground. It may have ended by now; its restorer has not been reaped.
     #[must_use]
-    pub fn of_restorer(pid: Pid, restorer: Process, pipes: Pipes, scene: &Scene) -> Self {
-        Self { pid, _grandchild: Process::of(pid).ok(), ..Self::child(restorer, pipes, scene) }
+    pub fn of_restorer(pid: Pid, restorer: Run, pipes: Pipes, scene: &Scene) -> Self {
+        let (restorer, errors) = restorer.into_parts();
+        let grandchild = Process::of(pid).ok();
+        Self {
+            pid,
+            _grandchild: grandchild,
+            restorer_errors: Some(errors),
+            ..Self::child(restorer, pipes, scene)
+        }
     }
 
     /// The number of the program's process (not of its restorer).
@@ -193,7 +205,7 @@ impl Program {
         let watched = self.watched();
         match self.output.next(&deadline, &watched)? {
             Some(line) => Ok(line),
-            None => fail!("the program ended without a word{}", self.errors()),
+            None => fail!("the program ended without a word: {:?}{}", self.end()?, self.errors()),
         }
     }
 
@@ -240,7 +252,7 @@ impl Program {
 
     /// What has to happen after a `checkpoint --kill`: the program was killed by SIGKILL, and its parent reaps it.
     pub fn await_killed(&mut self) -> Verdict {
-        let status = self.end().context("after checkpoint --kill")?;
+        let status = self.child.reap(&Deadline::step("the killed program to be gone"))?;
         let killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
         // a restorer in the foreground copies what it can: by dying of the same signal, or as a shell says it
         let copied = self.in_foreground() && status.exit_status() == Some(128 + Signal::KILL.as_raw());
@@ -248,12 +260,20 @@ impl Program {
         Ok(())
     }
 
-    /// What the program wrote on standard error, as a clause to append to a failure.
+    /// What the program and its restorer wrote on standard error, as a clause to append to a failure.
     #[must_use]
     pub fn errors(&self) -> String {
-        let text = fs::read(&self.errors).unwrap_or_default();
+        let of_restorer = self.restorer_errors.as_ref().map_or_else(Vec::new, whole);
+        let text = [fs::read(&self.errors).unwrap_or_default(), of_restorer].concat();
         if text.is_empty() { String::new() } else { format!(" (stderr: {})", text.escape_ascii()) }
     }
+}
+
+/// All of a file that others write to, wherever they are in it.
+pub(crate) fn whole(file: &File) -> Vec<u8> {
+    let mut bytes = vec![0; file.metadata().map_or(0, |file| usize::try_from(file.len()).unwrap_or(0))];
+    let _ = file.read_exact_at(&mut bytes, 0);
+    bytes
 }
 
 /// proc(5): `/proc/PID/task/TID/syscall` begins with the call's number and its first argument; "running" if in none.

@@ -2,7 +2,6 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{Read, Seek};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,7 +10,7 @@ use std::time::Duration;
 use rustix::process::{Pid, WaitStatus};
 
 use crate::deadline::{Deadline, STEP};
-use crate::program::{Pipes, Process, Program, is_still};
+use crate::program::{Pipes, Process, Program, is_still, whole};
 use crate::scene::Scene;
 use crate::trial::{Context, Verdict};
 use crate::{compile, ensure, fail};
@@ -28,6 +27,8 @@ pub mod exit {
     pub const REFUSED: i32 = 3;
     /// The image is damaged, of another version, or no image.
     pub const BAD_IMAGE: i32 = 4;
+    /// The image is good, but cannot be restored here and now.
+    pub const DOES_NOT_FIT: i32 = 5;
 }
 
 /// Makes `rekindle` die (`POINT:kill`) or fail (`POINT:error`) at a named point.
@@ -118,10 +119,10 @@ impl Run {
         &self.process
     }
 
-    /// Gives up on what it says: only the process matters from here on.
+    /// The process, and the file that its standard error goes to.
     #[must_use]
-    pub fn into_process(self) -> Process {
-        self.process
+    pub fn into_parts(self) -> (Process, File) {
+        (self.process, self.stderr)
     }
 
     /// Waits for its end, within a step's time.
@@ -134,19 +135,13 @@ impl Run {
         let status = self.process.reap(&Deadline::after(limit, format!("rekindle {}", self.words)));
         let stderr = self.errors();
         let status = status.context(format!("stderr: {stderr}"))?;
-        let stdout = self.stdout.as_mut().map_or_else(Vec::new, contents);
+        let stdout = self.stdout.as_ref().map_or_else(Vec::new, whole);
         Ok(Outcome { status, stdout, stderr, words: self.words })
     }
 
-    fn errors(&mut self) -> String {
-        String::from_utf8_lossy(&contents(&mut self.stderr)).trim_end().to_owned()
+    fn errors(&self) -> String {
+        String::from_utf8_lossy(&whole(&self.stderr)).trim_end().to_owned()
     }
-}
-
-fn contents(file: &mut File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
-    bytes
 }
 
 impl Outcome {
@@ -210,7 +205,7 @@ pub fn restore_in_foreground(pid: Pid, image: &Path, scene: &Scene) -> Verdict<P
     let (mut run, pipes) = start_with_pipes(&mut command)?;
     let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     await_restored(&mut run, pid, || is_still(&proc))?;
-    Ok(Program::of_restorer(pid, run.process, pipes, scene))
+    Ok(Program::of_restorer(pid, run, pipes, scene))
 }
 
 /// Starts a command with pipes of ours as its standard input (if it asked for one) and output.
@@ -239,4 +234,20 @@ pub fn await_restored(run: &mut Run, pid: Pid, mut back: impl FnMut() -> bool) -
 /// A command's output connected to another's input, as a shell does it.
 pub fn pipe() -> Verdict<(OwnedFd, OwnedFd)> {
     Ok(rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?)
+}
+
+/// Both ends of `checkpoint PID --kill -o - | restore -` must come to their good end, and so must the restored program.
+pub fn finish_pipeline(
+    killed: &mut Program,
+    saving: Run,
+    restoring: Run,
+    pipes: Pipes,
+    scene: &Scene,
+) -> Verdict {
+    let saved = saving.outcome()?;
+    if saved.status.exit_status() != Some(exit::OK) {
+        fail!("{saved}, and {}", restoring.outcome()?); // often the second is the first one's reason
+    }
+    killed.await_killed()?;
+    Program::of_restorer(killed.pid(), restoring, pipes, scene).finish()
 }

@@ -108,6 +108,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("signal_waits", "signal_waits.c"),
     // the process
     subject("process_settings", "process_settings.c"),
+    subject("nothing_inherited", "nothing_inherited.c"),
     subject("personality_bits", "personality_bits.c"),
     subject("limits", "limits.c"),
     subject("working_directory", "working_directory.c"),

@@ -86,9 +86,7 @@ fn byte_by_byte(subject: &Subject) -> Verdict {
     let (restoring, pipes) = rekindle::start_with_pipes(restore.stdin(Stdio::from(bytes_out)))?;
     drop((checkpoint, restore)); // they hold our copies of the pipes' ends
     let dribble = thread::spawn(move || dribble(image_out.into(), bytes_in.into()));
-    program.await_killed()?;
-    saving.outcome()?.succeeded()?;
-    Program::of_restorer(pid, restoring.into_process(), pipes, &scene).finish()?;
+    rekindle::finish_pipeline(&mut program, saving, restoring, pipes, &scene)?;
     match dribble.join() {
         Ok(passed) => passed.context("passing bytes on"),
         Err(_) => fail!("the thread that passes bytes on has panicked"),

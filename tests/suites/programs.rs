@@ -157,7 +157,7 @@ fn restored(pid: Pid, image: &Path, scene: &Scene) -> Verdict<Program> {
     rekindle::await_restored(&mut run, pid, || {
         fs::read_to_string(&status).is_ok_and(|status| status.contains("\nTracerPid:\t0\n"))
     })?;
-    Ok(Program::of_restorer(pid, run.into_process(), pipes, scene))
+    Ok(Program::of_restorer(pid, run, pipes, scene))
 }
 
 fn same_bytes(expected: &Path, found: &Path) -> Verdict {

@@ -11,7 +11,7 @@ use rekindle_tests::deadline::Deadline;
 use rekindle_tests::itinerary::{at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
 use rekindle_tests::program::{Lines, Pipes, Process, Program, await_gone};
-use rekindle_tests::rekindle::exit::{BAD_IMAGE, FAILED, REFUSED, USAGE};
+use rekindle_tests::rekindle::exit::{BAD_IMAGE, DOES_NOT_FIT, FAILED, REFUSED, USAGE};
 use rekindle_tests::rekindle::{self, checkpoint, restore, restore_detached};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
@@ -231,11 +231,11 @@ fn refused_image(image: &Path, codes: &[i32], names: &[&str]) -> Verdict {
 }
 
 fn image_is_missing() -> Verdict {
-    refused_image(&Scene::new()?.image(), &[FAILED, REFUSED, BAD_IMAGE], &[])
+    refused_image(&Scene::new()?.image(), &[FAILED, BAD_IMAGE], &[])
 }
 
 fn image_is_a_directory() -> Verdict {
-    refused_image(&Scene::new()?.images()?, &[BAD_IMAGE], &["directory"])
+    refused_image(&Scene::new()?.images()?, &[FAILED, BAD_IMAGE], &["directory"])
 }
 
 fn image_is_empty() -> Verdict {
@@ -287,7 +287,7 @@ fn pid_is_taken() -> Verdict {
     scene.images()?;
     let program = at_save_point(&NOLIBC, &scene)?;
     rekindle::run(&mut checkpoint(program.pid(), &scene.image(), &[])?)?.succeeded()?;
-    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[REFUSED], &[&text(program.pid())])?;
+    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[DOES_NOT_FIT], &[&text(program.pid())])?;
     program.go_on(Duration::ZERO)
 }
 
@@ -298,7 +298,7 @@ fn pid_is_taken_by_a_zombie() -> Verdict {
     let pid = program.pid();
     rekindle::run(&mut checkpoint(pid, &scene.image(), &["--kill"])?)?.succeeded()?;
     program.our_child().ended(&Deadline::step("the killed program to end"))?; // but it is not reaped
-    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[REFUSED], &[&text(pid), "zombie"])?;
+    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[DOES_NOT_FIT], &[&text(pid), "zombie"])?;
     program.await_killed()?;
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
 }
@@ -320,7 +320,7 @@ fn refused_until_put_back(pid: Pid, scene: &Scene, path: &Path, spoil: impl Fn(&
     fs::rename(path, &aside)?;
     spoil(path)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[REFUSED, FAILED], &[&name])?;
+    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[DOES_NOT_FIT], &[&name])?;
     await_gone(pid)?;
     fs::rename(&aside, path)?;
     restore_detached(pid, &scene.image(), scene).context("with all put back")?.go_on(Duration::ZERO)
