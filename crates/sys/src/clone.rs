@@ -31,7 +31,7 @@ pub enum Kinship {
 /// All handlers of the child are set to the default (Linux 5.5).
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
-/// Clones a child with the given pid that does nothing but jump to `entry` with `control` in `rbx`: it waits there
+/// Clones a child with the given pid (0: any) that does nothing but jump to `entry` with `control` in `rbx`: it waits there
 /// for commands and never returns into our code. `EEXIST` when the pid is taken, `EPERM` without the right to choose
 /// it (`CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`). All signals are blocked in the child, and pass to its threads so.
 pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> Result<i32> {
@@ -44,8 +44,8 @@ pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> 
     let args = CloneArgs {
         flags: CLONE_CLEAR_SIGHAND | parent as u64,
         exit_signal: exit_signal as u64,
-        set_tid: set_tid.as_ptr() as u64,
-        set_tid_size: 1,
+        set_tid: if pid == 0 { 0 } else { set_tid.as_ptr() as u64 },
+        set_tid_size: u64::from(pid != 0),
         ..CloneArgs::default()
     };
     let all = !0_u64;
@@ -83,15 +83,29 @@ pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> 
     if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result as i32) }
 }
 
-/// The bytes of a `struct clone_args` for a thread of the calling process, for a batch: `set_tid` is the address of
-/// a 32-bit tid, `stack_top` where its stack pointer begins.
-pub fn thread_clone_args(set_tid: u64, stack_base: u64, stack_len: u64) -> [u8; 88] {
-    let flags = libc::CLONE_VM
-        | libc::CLONE_FS
-        | libc::CLONE_FILES
-        | libc::CLONE_SIGHAND
-        | libc::CLONE_THREAD
-        | libc::CLONE_SYSVSEM;
+/// What a task in the stub clones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offspring {
+    /// A thread of its process.
+    Thread,
+    /// A process like itself, with the same parent.
+    Twin,
+}
+
+/// The bytes of a `struct clone_args` for a batch: `set_tid` is the address of a 32-bit tid; the stack pointer of what
+/// is cloned begins at `stack_base` + `stack_len`.
+pub fn clone_args(what: Offspring, set_tid: u64, stack_base: u64, stack_len: u64) -> [u8; 88] {
+    let flags = match what {
+        Offspring::Thread => {
+            libc::CLONE_VM
+                | libc::CLONE_FS
+                | libc::CLONE_FILES
+                | libc::CLONE_SIGHAND
+                | libc::CLONE_THREAD
+                | libc::CLONE_SYSVSEM
+        }
+        Offspring::Twin => libc::CLONE_PARENT,
+    };
     let fields = [flags as u64, 0, 0, 0, 0, stack_base, stack_len, 0, set_tid, 1, 0];
     let mut bytes = [0; 88];
     for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {

@@ -491,8 +491,9 @@ fn share_memfd(tid: i32, remote: u64, fd: i32) -> Result<SharedArea> {
     let file = (|| {
         let pid = rustix::process::Pid::from_raw(tid).ok_or(Errno::SRCH)?;
         // A pidfd of a thread needs Linux 6.9; the leader's serves as well, as threads share their descriptors.
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
-            .or_else(|_| rustix::process::pidfd_open(leader_of(tid)?, rustix::process::PidfdFlags::empty()))?;
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).or_else(|_| {
+            rustix::process::pidfd_open(leader_of(tid)?, rustix::process::PidfdFlags::empty())
+        })?;
         rustix::process::pidfd_getfd(&pidfd, fd, rustix::process::PidfdGetfdFlags::empty())
     })();
     let file = File::from(call(tid, "fetching its shared memory", file)?);

@@ -16,8 +16,8 @@ use crate::server::{Part, Server};
 use crate::task::StoppedTask;
 use crate::{Result, hijack};
 use rekindle_sys::arch::{Regs, StubEntry, stub_code, stub_entry_offset};
-use rekindle_sys::clone::{clone_into_stub, thread_clone_args};
 pub use rekindle_sys::clone::Kinship;
+use rekindle_sys::clone::{Offspring, clone_args, clone_into_stub};
 use rekindle_sys::futex::{RobustList, WAITERS};
 use rekindle_sys::ptrace::{self, Options};
 use rekindle_sys::shared::{CodePage, SharedArea};
@@ -41,7 +41,7 @@ pub struct Newborn {
     threads: Vec<Server>,
     area: SharedArea,
     code: CodePage,
-    _robust: RobustList,
+    robust: RobustList,
     released: bool,
 }
 
@@ -51,7 +51,7 @@ impl Newborn {
         PAGE_SIZE + area_len(threads) as u64
     }
 
-    /// Clones a process with this pid, whose stub lies at `place`: [`Self::footprint`] bytes that are free in our own
+    /// Clones a process with this pid (0: any, for one that will only [`Self::pass_on`]), whose stub lies at `place`: [`Self::footprint`] bytes that are free in our own
     /// address space and will not be needed in its. `threads` counts those besides the leader.
     pub fn clone(pid: i32, kinship: Kinship, place: u64, threads: usize) -> Result<Self> {
         let len = area_len(threads);
@@ -59,15 +59,13 @@ impl Newborn {
         let area = call(pid, "making shared memory", shared_memory(len, place + PAGE_SIZE))?;
         let mut robust = call(pid, "registering robust futexes", RobustList::register())?;
         let me = task::gettid() as u32;
-        let leader = Server::new(pid, area.clone(), area.address(), 0, (ARENA, ARENA_LEN), me | WAITERS);
-        for word in [control::command_word(0), control::command_word(1)] {
-            robust.add(&area, word);
-        }
-        exit_when_we_die(&area);
+        let block = Server::new(pid, area.clone(), area.address(), 0, (ARENA, ARENA_LEN), me | WAITERS);
         let entry = place + stub_entry_offset(StubEntry::Serve);
-        call(pid, "clone3 with its pid", clone_into_stub(pid, kinship, entry, area.address()))?;
-        let mut newborn =
-            Self { pid, leader, threads: Vec::new(), area, code, _robust: robust, released: false };
+        exit_when_we_die(&area, 0, &mut robust);
+        let cloned = clone_into_stub(pid, kinship, entry, area.address());
+        let pid = call(pid, "clone3 with its pid", cloned)?;
+        let leader = block.of_task(pid);
+        let mut newborn = Self { pid, leader, threads: Vec::new(), area, code, robust, released: false };
         call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
         newborn.forget_our_rseq()?;
         Ok(newborn)
@@ -118,7 +116,7 @@ impl Newborn {
             let set_tid = clone.data(&tid.to_le_bytes());
             // The new thread pops the address of its block, and uses no stack beyond that.
             let stack_top = self.area.address() + (block + control::SELF) as u64;
-            let args = thread_clone_args(self.area.address(), stack_top - 64, 64);
+            let args = clone_args(Offspring::Thread, self.area.address(), stack_top - 64, 64);
             let args = clone.data(&args);
             clone.point_at(args, SET_TID_OFFSET, set_tid);
             clone.step_clones(format!("clone3 with tid {tid}"), nr::CLONE3, [args.into(), 88.into()]);
@@ -141,6 +139,31 @@ impl Newborn {
             Some(server) => server.run(batch),
             None => Err(TraceeError::Gone { pid: self.pid }),
         }
+    }
+
+    /// Makes a twin with the pid that is wanted in the end, which has all that this process has so far, and takes its
+    /// place; the process that was ends.
+    pub fn pass_on(&mut self, pid: i32) -> Result<()> {
+        let block = twin_block(&self.area);
+        let arena = (block + control::LEN, ARENA_LEN - control::LEN);
+        let me = task::gettid() as u32;
+        let mut twin = Server::new(pid, self.area.clone(), self.area.address(), block, arena, me | WAITERS);
+        let nothing = Batch::new();
+        twin.prepare_first(&nothing)?;
+        exit_when_we_die(&self.area, block, &mut self.robust);
+        let mut batch = Batch::new();
+        let set_tid = batch.data(&pid.to_le_bytes());
+        let stack_top = self.area.address() + (block + control::SELF) as u64;
+        let args = batch.data(&clone_args(Offspring::Twin, self.area.address(), stack_top - 64, 64));
+        batch.point_at(args, SET_TID_OFFSET, set_tid);
+        batch.step_clones("clone3 with its pid", nr::CLONE3, [args.into(), 88.into()]);
+        self.leader.run(&batch)?;
+        let before = std::mem::replace(&mut self.pid, pid);
+        self.leader = twin;
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        kill_and_reap(before, &[]);
+        self.leader.finish_first(&nothing)?;
+        Ok(())
     }
 
     /// Stops all tasks, the leader first. None executes anything of the program yet.
@@ -198,8 +221,13 @@ impl Newborn {
 
     /// Lets all tasks go. From here on the process lives by itself; it is a child of ours.
     pub fn release(mut self, tasks: &[StoppedTask]) -> Result<i32> {
-        for task in tasks {
-            call(task.tid(), "PTRACE_DETACH", ptrace::detach(task.tid(), 0))?;
+        for task in tasks.iter().rev() {
+            match ptrace::detach(task.tid(), 0) {
+                Ok(()) => {}
+                // Ended already, by one that was let go before; a thread's end is ours to take notice of.
+                Err(Errno::SRCH) => drop(wait::poll(task.tid())),
+                Err(errno) => return call(task.tid(), "PTRACE_DETACH", Err(errno)),
+            }
         }
         self.released = true;
         Ok(self.pid)
@@ -211,12 +239,18 @@ impl Drop for Newborn {
         if self.released {
             return;
         }
-        let _ = signal::kill(self.pid, 9); // it may be dead already
-        for tid in self.threads.iter().map(Server::tid).chain([self.pid]) {
-            while let Ok(event) = wait::wait(tid) {
-                if matches!(event, Event::Exited(_) | Event::Killed(_)) {
-                    break;
-                }
+        let threads: Vec<i32> = self.threads.iter().map(Server::tid).collect();
+        kill_and_reap(self.pid, &threads);
+    }
+}
+
+/// Ends a process of ours. Threads report their end to their tracer; the leader only when all others have.
+fn kill_and_reap(pid: i32, threads: &[i32]) {
+    let _ = signal::kill(pid, 9); // it may be dead already
+    for tid in threads.iter().copied().chain([pid]) {
+        while let Ok(event) = wait::wait(tid) {
+            if matches!(event, Event::Exited(_) | Event::Killed(_)) {
+                break;
             }
         }
     }
@@ -225,8 +259,14 @@ impl Drop for Newborn {
 /// Offset of `set_tid` in `struct clone_args`.
 const SET_TID_OFFSET: usize = 64;
 
+/// Bytes of the area: the leader's block and room, those of the threads, those of the leader's twin.
 fn area_len(threads: usize) -> usize {
-    ARENA + ARENA_LEN + threads * THREAD_LEN
+    ARENA + ARENA_LEN + threads * THREAD_LEN + ARENA_LEN
+}
+
+/// Where in the area the twin's block is.
+fn twin_block(area: &SharedArea) -> usize {
+    area.len() - ARENA_LEN
 }
 
 fn shared_memory(len: usize, address: u64) -> rekindle_sys::Result<SharedArea> {
@@ -235,12 +275,15 @@ fn shared_memory(len: usize, address: u64) -> rekindle_sys::Result<SharedArea> {
     SharedArea::map_at(&file, len, address)
 }
 
-/// Until ptrace kills the child with us, this does: the table it runs when the kernel marks our futex.
-fn exit_when_we_die(area: &SharedArea) {
+/// Until ptrace kills the child with us, this does: the table it runs when the kernel marks our futexes.
+fn exit_when_we_die(area: &SharedArea, block: usize, robust: &mut RobustList) {
     let mut batch = Batch::new();
     batch.step("exiting", nr::EXIT_GROUP, [1.into()]);
     let address = area.address() + RECOVERY_TABLE as u64;
     let part = Part::lay_out(&batch, &Answers::before(&batch), ARENA - RECOVERY_TABLE, address);
     area.write(RECOVERY_TABLE, &part.bytes);
-    area.store_u64(control::RECOVERY, address);
+    area.store_u64(block + control::RECOVERY, address);
+    for word in [control::command_word(0), control::command_word(1)] {
+        robust.add(area, block + word);
+    }
 }

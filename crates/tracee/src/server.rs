@@ -55,6 +55,11 @@ impl Server {
         server
     }
 
+    /// The same for a task whose tid was not known before.
+    pub fn of_task(self, tid: i32) -> Self {
+        Self { tid, ..self }
+    }
+
     /// The task.
     pub fn tid(&self) -> i32 {
         self.tid
@@ -241,7 +246,13 @@ impl Part {
             let data: usize = step
                 .args
                 .iter()
-                .map(|arg| if let Arg::Address(d) | Arg::Loaded(d, _) = arg { batch.len_with_pointees(*d) } else { 0 })
+                .map(|arg| {
+                    if let Arg::Address(d) | Arg::Loaded(d, _) = arg {
+                        batch.len_with_pointees(*d)
+                    } else {
+                        0
+                    }
+                })
                 .sum();
             if (count + 2) * ENTRY_LEN + data_len + data > room {
                 break;

@@ -24,8 +24,9 @@ use rekindle_tracee::{Answers, Batch, StoppedTask};
 /// When in a restore a step is executed. The order is that of the variants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// First, while nothing of the program is there: the ties to other processes, and what decides how memory is
-    /// laid out.
+    /// First, while nothing of the program is there: what decides how memory is laid out.
+    Space,
+    /// Once the process has its pid: its ties to other processes.
     Birth,
     /// With memory in place, and still with all privileges: files, directories, handlers, settings.
     Attributes,

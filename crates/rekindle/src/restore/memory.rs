@@ -164,14 +164,11 @@ impl<'a> Rebuild<'a> {
     pub(super) fn settle(&self, touched: &[u64], batch: &mut Batch) {
         for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
             let from = self.objects[&mapping.object] + mapping.offset;
-            let args = [
-                from.into(),
-                0.into(),
-                mapping.len().into(),
-                MREMAP_MAYMOVE_FIXED.into(),
-                mapping.start.into(),
-            ];
-            batch.step(format!("mapping shared memory at {:x}", mapping.start), nr::MREMAP, args);
+            if from != mapping.start {
+                let (len, to) = (mapping.len(), mapping.start);
+                let args = [from.into(), 0.into(), len.into(), MREMAP_MAYMOVE_FIXED.into(), to.into()];
+                batch.step(format!("mapping shared memory at {to:x}"), nr::MREMAP, args);
+            }
             mapping.restore_attributes(batch);
             let args = [mapping.start.into(), mapping.len().into(), mapping.prot.into()];
             batch.step("mprotect", nr::MPROTECT, args);
@@ -206,7 +203,8 @@ fn mapped_size(object: &shared::Record) -> u64 {
 /// The mapping of an object that has just one, of the whole: it is filled right there.
 fn only_mapping<'p>(process: &'p ProcessPlan, object: &shared::Record) -> Option<&'p mapping::Record> {
     let mut of_object = process.mappings.iter().filter(|mapping| mapping.object == object.id);
-    let first = of_object.next().filter(|mapping| mapping.offset == 0 && mapping.len() == mapped_size(object))?;
+    let first =
+        of_object.next().filter(|mapping| mapping.offset == 0 && mapping.len() == mapped_size(object))?;
     of_object.next().is_none().then_some(first)
 }
 

@@ -42,6 +42,8 @@ pub struct Restore<'p, R> {
     input: R,
     accept_changed_files: bool,
     detached: bool,
+    /// Whether the image arrives from somewhere, perhaps from the very process that is still there.
+    streamed: bool,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
 }
 
@@ -83,7 +85,7 @@ impl Restore<'_, File> {
             let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             rekindle_image::verify(&file, meta.len(), threads)?;
         }
-        Ok(Restore::from(file))
+        Ok(Restore { streamed: !meta.is_file(), ..Restore::from(file) })
     }
 }
 
@@ -94,7 +96,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         reason = "the other conversions that From would bring make no sense"
     )]
     pub fn from(input: R) -> Self {
-        Self { input, accept_changed_files: false, detached: false, progress: None }
+        Self { input, accept_changed_files: false, detached: false, streamed: true, progress: None }
     }
 
     /// Whether files that were modified since the checkpoint are taken as they are.
@@ -123,9 +125,13 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let [process] = plan.processes.as_slice() else {
             return Err(Error::Nonsense("it does not hold one process".into()));
         };
-        match plan::obstacles(&plan, process, self.accept_changed_files) {
-            reasons if reasons.is_empty() => {}
-            reasons => return Err(Error::DoesNotFit(reasons)),
+        // The pids of an image that still arrives may be those of the process that it is being made of.
+        let taken = plan::taken_pids(process);
+        let must_wait = self.streamed && !taken.is_empty();
+        let mut reasons = if must_wait { Vec::new() } else { taken };
+        reasons.extend(plan::obstacles(&plan, process, self.accept_changed_files));
+        if !reasons.is_empty() {
+            return Err(Error::DoesNotFit(reasons));
         }
         raise_descriptor_limit();
         fault::point("restore-planned")?;
@@ -136,10 +142,16 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let minds_our_death = process.tasks.iter().any(|task| task.personal.pdeathsig != 0);
         let kinship = if self.detached && minds_our_death { Kinship::Sibling } else { Kinship::Child };
         let place = places.take(Newborn::footprint(threads))?;
-        let mut newborn = Newborn::clone(process.process.identity.pid, kinship, place, threads)?;
+        let pid = process.process.identity.pid;
+        let mut newborn = Newborn::clone(if must_wait { 0 } else { pid }, kinship, place, threads)?;
         fault::point("restore-born")?;
         let streams = empty(&mut newborn, process, &rebuild)?;
-        let page_bytes = fill(&mut newborn, process, &rebuild, &mut reader, pages, self.progress)?;
+        let (page_bytes, touched) = fill(&mut newborn, process, &rebuild, &mut reader, pages, self.progress)?;
+        if must_wait {
+            plan::await_pids(process)?;
+            newborn.pass_on(pid)?;
+        }
+        settle(&mut newborn, &rebuild, &touched)?;
         attributes(&mut newborn, &plan, process, &streams)?;
         let tasks = revive(&mut newborn, process)?;
         let pid = release(newborn, process, &tasks)?;
@@ -169,7 +181,7 @@ fn empty(
     rebuild: &memory::Rebuild<'_>,
 ) -> Result<Streams, Error> {
     let mut batch = Batch::new();
-    process.process.restore(Phase::Birth, &mut batch);
+    process.process.restore(Phase::Space, &mut batch);
     let streams = fd::clear(&process.descriptors, &mut batch);
     rebuild.empty(newborn.own_mapping(), &mut batch);
     newborn.run(&batch)?;
@@ -182,7 +194,7 @@ fn empty(
     Ok(streams)
 }
 
-/// Puts contents into memory, and settles it.
+/// Puts contents into memory. Tells how many bytes, and which mappings got a page only to keep them apart.
 fn fill<R: Read + Send>(
     newborn: &mut Newborn,
     process: &ProcessPlan,
@@ -190,7 +202,7 @@ fn fill<R: Read + Send>(
     reader: &mut Reader<R>,
     first: PageBuffer,
     progress: Option<&(dyn Fn(Progress) + Sync)>,
-) -> Result<u64, Error> {
+) -> Result<(u64, Vec<u64>), Error> {
     let mut filling = contents::Filling::of(newborn.pid(), process, rebuild)?;
     let bytes = filling.fill(reader, first, progress)?;
     if let Some((address, code)) = rebuild.old_vdso()? {
@@ -198,11 +210,15 @@ fn fill<R: Read + Send>(
     }
     let touched = filling.touch(rebuild.to_touch())?;
     fault::point("restore-filled")?;
+    Ok((bytes, touched))
+}
+
+/// Protection, locks, bounds.
+fn settle(newborn: &mut Newborn, rebuild: &memory::Rebuild<'_>, touched: &[u64]) -> Result<(), Error> {
     let mut batch = Batch::new();
-    rebuild.settle(&touched, &mut batch);
+    rebuild.settle(touched, &mut batch);
     newborn.run(&batch)?;
-    fault::point("restore-protected")?;
-    Ok(bytes)
+    fault::point("restore-protected")
 }
 
 /// What the process has one of: descriptors, directories, handlers, settings.
@@ -214,6 +230,7 @@ fn attributes(
 ) -> Result<(), Error> {
     let files = Files::new(&plan.files);
     let mut batch = Batch::new();
+    process.process.restore(Phase::Birth, &mut batch);
     fd::restore(&process.descriptions, &process.descriptors, &files, streams, &mut batch);
     newborn.run(&batch)?;
     fault::point("restore-files")?;

@@ -13,6 +13,7 @@ use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Reads records up to the first pages, which are then in `pages` (or the end, and it is empty).
 pub(super) fn read<R: Read>(reader: &mut Reader<R>, pages: &mut PageBuffer) -> Result<Plan, Error> {
@@ -109,9 +110,30 @@ fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
     object.is_some_and(|object| object.size <= TASK_SIZE / 2 && mapping.offset <= TASK_SIZE)
 }
 
-/// Everything that keeps the image from being restored on this machine, at this time.
+/// Sentences for the pids of the image that are taken.
+pub(super) fn taken_pids(process: &ProcessPlan) -> Vec<String> {
+    process.tasks.iter().filter_map(|task| who_has(task.tid)).collect()
+}
+
+/// How long the process that an image was made of may take to go away once its image has arrived.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Waits until the pids of the image are free.
+pub(super) fn await_pids(process: &ProcessPlan) -> Result<(), Error> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match taken_pids(process) {
+            taken if taken.is_empty() => return Ok(()),
+            taken if Instant::now() >= deadline => return Err(Error::DoesNotFit(taken)),
+            // Its end could be waited for; that its parent takes notice, after which the pid is free, cannot.
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Everything but pids that keeps the image from being restored on this machine, at this time.
 pub(super) fn obstacles(plan: &Plan, process: &ProcessPlan, accept_changed_files: bool) -> Vec<String> {
-    let mut reasons: Vec<String> = process.tasks.iter().filter_map(|task| who_has(task.tid)).collect();
+    let mut reasons: Vec<String> = Vec::new();
     reasons.extend(plan.files.iter().filter_map(|file| file.compare(accept_changed_files).err()));
     for dir in [&process.process.filesystem.cwd, &process.process.filesystem.root] {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {

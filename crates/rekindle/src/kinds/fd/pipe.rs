@@ -65,7 +65,8 @@ impl FdKind for Pipe {
         _files: &mut FileTable,
         record: &mut Description,
     ) -> Result<(), Error> {
-        let failed = |errno| Error::call(format!("looking into the pipe at fd {} of {}", fd.fd, view.pid), errno);
+        let failed =
+            |errno| Error::call(format!("looking into the pipe at fd {} of {}", fd.fd, view.pid), errno);
         let end = fetch(fd, view).map_err(failed)?;
         let size = fcntl_getpipe_size(&end).map_err(failed)?;
         let reads = fd.info.flags & o::ACCMODE == 0;
@@ -86,10 +87,18 @@ impl FdKind for Pipe {
         let pipe = reading.and_then(|reading| reading.pipe.as_ref());
         if let Some(pipe) = pipe {
             // More than fs.pipe-max-size needs CAP_SYS_RESOURCE; what is in the pipe must fit in any case.
-            batch.step_may_fail("F_SETPIPE_SZ", nr::FCNTL, [write_end, F_SETPIPE_SZ.into(), pipe.size.into()]);
+            batch.step_may_fail(
+                "F_SETPIPE_SZ",
+                nr::FCNTL,
+                [write_end, F_SETPIPE_SZ.into(), pipe.size.into()],
+            );
             if !pipe.contents.is_empty() {
                 let contents = batch.data(&pipe.contents);
-                batch.step("filling a pipe", nr::WRITE, [write_end, contents.into(), pipe.contents.len().into()]);
+                batch.step(
+                    "filling a pipe",
+                    nr::WRITE,
+                    [write_end, contents.into(), pipe.contents.len().into()],
+                );
             }
         }
         for (end, description) in [(read_end, reading), (write_end, writing)] {

@@ -5,21 +5,21 @@ use rekindle_sys::nr;
 use rekindle_tracee::Batch;
 
 /// A VmFlags code and the advice that sets it (include/uapi/asm-generic/mman-common.h).
-const ADVICE: [([u8; 2], i32, &str); 8] = [
+const ADVICE: [([u8; 2], i32, &str); 5] = [
     (*b"rr", 1, "MADV_RANDOM"),
     (*b"sr", 2, "MADV_SEQUENTIAL"),
-    (*b"dc", 10, "MADV_DONTFORK"),
     (*b"mg", 12, "MADV_MERGEABLE"),
     (*b"hg", 14, "MADV_HUGEPAGE"),
     (*b"nh", 15, "MADV_NOHUGEPAGE"),
-    (*b"dd", 16, "MADV_DONTDUMP"),
-    (*b"wf", 18, "MADV_WIPEONFORK"),
 ];
+/// Advice on what a fork does, which must not be given before the last fork of a restore.
+const FORK_ADVICE: [([u8; 2], i32, &str); 2] =
+    [(*b"dc", 10, "MADV_DONTFORK"), (*b"wf", 18, "MADV_WIPEONFORK")];
 
-/// `MADV_DONTFORK` and what takes it back.
-pub const DONTFORK: i32 = 10;
-/// See [`DONTFORK`].
-pub const DOFORK: i32 = 11;
+/// Leaves a mapping out of core dumps.
+pub const DONTDUMP: i32 = 16;
+/// Takes [`DONTDUMP`] back.
+pub const DODUMP: i32 = 17;
 /// Drops pages.
 pub const DONTNEED: i32 = 4;
 /// Makes pages that fault (Linux 6.13).
@@ -45,8 +45,13 @@ pub fn before_contents(flags: &VmFlags, start: u64, len: u64, batch: &mut Batch)
     }
 }
 
-/// Locks and seals, which come when contents and protection are final.
+/// Locks, and what a fork does, which come when contents and protection are final.
 pub fn after_contents(flags: &VmFlags, start: u64, len: u64, batch: &mut Batch) {
+    for (code, advice, name) in FORK_ADVICE {
+        if flags.has(code) {
+            batch.step(name, nr::MADVISE, [start.into(), len.into(), advice.into()]);
+        }
+    }
     if flags.has(*b"lo") {
         let how = if flags.has(*b"lf") { MLOCK_ONFAULT } else { 0 };
         // ENOMEM for pages that cannot be read: the mapping is locked all the same (mlock(2)).

@@ -4,7 +4,7 @@
 //! (a mapping that gets contents is writable until then) and locks.
 //!
 //! The kernel joins neighbours that are alike. Mappings that were two (each has had pages of its own, which keeps
-//! them apart) are kept apart by a passing `MADV_DONTFORK` until both have pages.
+//! them apart) are kept apart by a passing difference in `MADV_DONTDUMP` until both have pages.
 
 use super::file::FileTable;
 use super::shared::SharedTable;
@@ -172,10 +172,14 @@ impl Record {
             self.offset.into(),
         ];
         batch.step(at, nr::MMAP, args);
+        // A mapping that is not to be dumped differs by being dumped for the time being.
+        if apart.is_some() != self.vm_flags().has(*b"dd") {
+            let args = [self.start.into(), self.len().into(), advice::DONTDUMP.into()];
+            batch.step("MADV_DONTDUMP", nr::MADVISE, args);
+        }
         if apart.is_some() {
-            let (start, len) = (self.start, self.len());
-            batch.step("MADV_DONTFORK", nr::MADVISE, [start.into(), len.into(), advice::DONTFORK.into()]);
-            batch.step("mprotect", nr::MPROTECT, [start.into(), len.into(), self.first_prot().into()]);
+            let args = [self.start.into(), self.len().into(), self.first_prot().into()];
+            batch.step("mprotect", nr::MPROTECT, args);
         }
         self.restore_attributes(batch);
     }
@@ -197,8 +201,10 @@ impl Record {
     /// The steps that settle it once its pages are in.
     pub fn settle(&self, apart: bool, batch: &mut Batch) {
         let (start, len) = (self.start, self.len());
-        if apart && !self.vm_flags().has(*b"dc") {
-            batch.step("MADV_DOFORK", nr::MADVISE, [start.into(), len.into(), advice::DOFORK.into()]);
+        let not_dumped = self.vm_flags().has(*b"dd");
+        if apart || (not_dumped && self.backing() == Backing::SharedAnonymous) {
+            let advice = if not_dumped { advice::DONTDUMP } else { advice::DODUMP };
+            batch.step("madvise", nr::MADVISE, [start.into(), len.into(), advice.into()]);
         }
         for guard in self.guards.chunks_exact(2) {
             let args = [guard[0].into(), guard[1].into(), advice::GUARD_INSTALL.into()];

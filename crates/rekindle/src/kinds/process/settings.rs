@@ -117,7 +117,7 @@ impl ProcessKind for Settings {
             batch.step(label, nr::PRCTL, [option.into(), value.into(), zero, zero, zero]);
         };
         match phase {
-            Phase::Birth => {
+            Phase::Space => {
                 // READ_IMPLIES_EXEC would change every mapping.
                 batch.step("personality", nr::PERSONALITY, [0.into()]);
             }
@@ -125,16 +125,10 @@ impl ProcessKind for Settings {
                 if record.child_subreaper {
                     set("PR_SET_CHILD_SUBREAPER", PR_SET_CHILD_SUBREAPER, 1);
                 }
-                if record.thp_disable != 0 {
-                    // The flags beyond "disabled" (Linux 6.18) are the value without its lowest bit.
-                    let (label, zero) = ("PR_SET_THP_DISABLE", Arg::Value(0));
-                    let flags = record.thp_disable & !1;
-                    batch.step(
-                        label,
-                        nr::PRCTL,
-                        [PR_SET_THP_DISABLE.into(), 1.into(), flags.into(), zero, zero],
-                    );
-                }
+                // The flags beyond "disabled" (Linux 6.18) are the value without its lowest bit.
+                let (on, flags) = (u32::from(record.thp_disable != 0), record.thp_disable & !1);
+                let args = [PR_SET_THP_DISABLE.into(), on.into(), flags.into(), 0.into(), 0.into()];
+                batch.step("PR_SET_THP_DISABLE", nr::PRCTL, args);
                 if record.memory_merge {
                     batch.step(
                         "PR_SET_MEMORY_MERGE",
@@ -153,7 +147,7 @@ impl ProcessKind for Settings {
                     set("PR_SET_MDWE", PR_SET_MDWE, record.mdwe);
                 }
             }
-            Phase::Task | Phase::Rights | Phase::Pending => {}
+            Phase::Birth | Phase::Task | Phase::Rights | Phase::Pending => {}
         }
     }
 

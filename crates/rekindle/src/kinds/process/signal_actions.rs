@@ -94,12 +94,17 @@ impl ProcessKind for SignalActions {
         if phase != Phase::Attributes {
             return;
         }
-        // A newborn process has the default action for every signal.
-        for action in &record.actions {
+        // All of them: what we ignore, a newborn process of ours ignores too.
+        for signal in settable() {
+            let action =
+                record.actions.iter().find(|action| action.signal == signal).copied().unwrap_or_default();
             let fields = [action.handler, action.flags, action.restorer, action.mask];
             let new = batch.data(&fields.map(u64::to_le_bytes).concat());
-            let args = [action.signal.into(), new.into(), 0.into(), MASK_LEN.into()];
-            batch.step("rt_sigaction", nr::RT_SIGACTION, args);
+            batch.step(
+                "rt_sigaction",
+                nr::RT_SIGACTION,
+                [signal.into(), new.into(), 0.into(), MASK_LEN.into()],
+            );
         }
     }
 }

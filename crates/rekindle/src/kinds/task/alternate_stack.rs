@@ -12,7 +12,6 @@ pub struct AlternateStack;
 /// Length of `stack_t`: pointer, flags (and padding), size.
 const LEN: usize = 24;
 const SS_ONSTACK: u32 = 1;
-const SS_DISABLE: u32 = 2;
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
@@ -53,7 +52,8 @@ impl TaskKind for AlternateStack {
     }
 
     fn restore(record: &Record, _tid: i32, phase: Phase, batch: &mut Batch) {
-        if phase != Phase::Task || record.flags & SS_DISABLE != 0 {
+        // Also when there is none: the leader was born with that of the thread of ours that cloned it.
+        if phase != Phase::Task {
             return;
         }
         let fields = [record.pointer, record.flags.into(), record.size];

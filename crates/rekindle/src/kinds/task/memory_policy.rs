@@ -28,7 +28,11 @@ impl TaskKind for MemoryPolicy {
         (batch.step_may_fail("get_mempolicy", nr::GET_MEMPOLICY, args), mode, nodes)
     }
 
-    fn answer(record: &mut Record, (step, mode, nodes): &Self::Question, answers: &Answers) -> Result<(), Error> {
+    fn answer(
+        record: &mut Record,
+        (step, mode, nodes): &Self::Question,
+        answers: &Answers,
+    ) -> Result<(), Error> {
         if answers.result(*step).is_ok() {
             let words = answers.bytes(*nodes).chunks_exact(8);
             let nodes = words.map(|word| word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)));
@@ -38,9 +42,14 @@ impl TaskKind for MemoryPolicy {
     }
 
     fn restore(record: &Record, _tid: i32, phase: Phase, batch: &mut Batch) {
-        if phase == Phase::Task && record.mode != 0 {
+        // Also the default: a newborn process has ours.
+        if phase == Phase::Task {
             let (nodes, max_node) = record.node_mask(batch);
-            batch.step("set_mempolicy", nr::SET_MEMPOLICY, [record.mode.into(), nodes.into(), max_node.into()]);
+            batch.step_may_fail(
+                "set_mempolicy",
+                nr::SET_MEMPOLICY,
+                [record.mode.into(), nodes.into(), max_node.into()],
+            );
         }
     }
 }

@@ -52,8 +52,9 @@ impl TaskKind for Segments {
     /// By ptrace: 64-bit code has no call for it.
     fn restore_stopped(record: &Record, task: &StoppedTask) -> Result<(), Error> {
         for desc in record.entries.iter().filter_map(|entry| UserDesc::read_from_bytes(entry).ok()) {
-            ptrace::set_thread_area(task.tid(), &desc)
-                .map_err(|errno| Error::call(format!("setting a TLS segment of task {}", task.tid()), errno))?;
+            ptrace::set_thread_area(task.tid(), &desc).map_err(|errno| {
+                Error::call(format!("setting a TLS segment of task {}", task.tid()), errno)
+            })?;
         }
         Ok(())
     }
