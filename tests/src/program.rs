@@ -9,7 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal,
+    waitid, waitpid,
 };
 
 use crate::deadline::Deadline;
@@ -53,6 +54,17 @@ impl Process {
     /// Whether it ends within `limit`.
     pub fn ends_within(&self, limit: Duration) -> Verdict<bool> {
         crate::deadline::readable_within(self.pidfd.as_fd(), limit)
+    }
+
+    /// How it has ended, if it has and is our child; it is not reaped.
+    fn how_it_ended(&self) -> String {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        match waitid(WaitId::Pid(self.pid), options) {
+            Ok(Some(status)) => {
+                format!("exit code {:?}, signal {:?}", status.exit_status(), status.terminating_signal())
+            }
+            _ => "nobody knows how".to_owned(),
+        }
     }
 
     /// Waits for its end and reaps it; it must be our child by now.

@@ -92,7 +92,7 @@ fn no_such_process() -> Verdict {
 fn kernel_thread() -> Verdict {
     let status = fs::read_to_string("/proc/2/status").unwrap_or_default();
     needs(status.contains("kthreadd"), "a pid namespace that shows kernel threads")?;
-    refused_checkpoint(Pid::from_raw(2).unwrap_or(getpid()), &["kernel thread"])
+    refused_checkpoint(Pid::from_raw(2).unwrap_or(getpid()), &["kernel"])
 }
 
 fn itself() -> Verdict {
@@ -117,7 +117,7 @@ fn zombie() -> Verdict {
     let Some(pid) = line.strip_prefix("zombie ").and_then(|pid| Pid::from_raw(pid.parse().ok()?)) else {
         fail!("the maker of zombies says '{line}'");
     };
-    refused_checkpoint(pid, &["zombie"])?;
+    refused_checkpoint(pid, &["has ended", &text(parent.pid())])?;
     drop(pipes);
     parent.reap(&Deadline::step("the maker of zombies to end"))?;
     Ok(())
@@ -298,7 +298,8 @@ fn pid_is_taken_by_a_zombie() -> Verdict {
     let pid = program.pid();
     rekindle::run(&mut checkpoint(pid, &scene.image(), &["--kill"])?)?.succeeded()?;
     program.our_child().ended(&Deadline::step("the killed program to end"))?; // but it is not reaped
-    rekindle::run(&mut restore(&scene.image(), &[])?)?.refused(&[DOES_NOT_FIT], &[&text(pid), "zombie"])?;
+    rekindle::run(&mut restore(&scene.image(), &[])?)?
+        .refused(&[DOES_NOT_FIT], &[&text(pid), "has ended", &text(getpid())])?;
     program.await_killed()?;
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
 }
