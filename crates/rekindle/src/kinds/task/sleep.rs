@@ -76,7 +76,7 @@ impl TaskKind for Sleep {
         let waited = view.waits.get(&task.tid());
         let nr = match regs.in_syscall() {
             // Restarted once already: its registers no longer say which call it was.
-            Some(RESTART_SYSCALL) => waited.and_then(|wait| call_behind(&wait.wchan, &regs)).unwrap_or(-1),
+            Some(RESTART_SYSCALL) => waited.map_or(-1, |wait| call_behind(&wait.wchan, &regs)),
             Some(nr) => nr,
             None => -1,
         };
@@ -134,18 +134,16 @@ fn timespec(pid: i32, address: u64) -> Option<u64> {
     field(0).checked_mul(NS_PER_S)?.checked_add(field(8))
 }
 
-/// Which call a task sleeps in, by the kernel function it waits in (/proc/PID/wchan).
-fn call_behind(wchan: &[u8], regs: &Regs) -> Option<i64> {
+/// Which call a task is in that restarts it, by the kernel function it waits in (/proc/PID/wchan). A restarted sleep
+/// waits in functions that are counted as the scheduler's and not shown.
+fn call_behind(wchan: &[u8], regs: &Regs) -> i64 {
     let waits_in = |name: &[u8]| wchan.windows(name.len()).any(|part| part == name);
-    if waits_in(b"nanosleep") {
-        // Both end there. The first argument of one is a clock's number, of the other an address.
-        let is_clock = regs.rdi < 4096 || (regs.rdi as i32) < 0 && regs.rdi >> 32 == u64::from(u32::MAX);
-        Some(if is_clock { CLOCK_NANOSLEEP } else { NANOSLEEP })
-    } else if waits_in(b"poll") {
-        Some(POLL)
-    } else if waits_in(b"futex") {
-        Some(FUTEX)
-    } else {
-        None
+    // The first argument of one kind of sleep is a clock's number, of the other an address.
+    let is_clock = regs.rdi < 4096 || ((regs.rdi as i32) < 0 && regs.rdi >> 32 == u64::from(u32::MAX));
+    match () {
+        () if waits_in(b"poll") => POLL,
+        () if waits_in(b"futex") => FUTEX,
+        () if is_clock => CLOCK_NANOSLEEP,
+        () => NANOSLEEP,
     }
 }
