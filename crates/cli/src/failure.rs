@@ -55,7 +55,7 @@ impl Failure {
 
     /// A failed call of ours.
     pub(crate) fn io(what: &str, error: &io::Error) -> Self {
-        Self::failed(format!("{what}: {error}"))
+        Self::failed(format!("{what}: {}", crate::show::reason(error)))
     }
 
     /// Names the image, if that is what the failure is about.

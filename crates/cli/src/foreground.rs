@@ -179,7 +179,7 @@ impl Program {
     fn stopped(&self, signal: i32) {
         let wants_terminal = [Signal::TTIN, Signal::TTOU].map(Signal::as_raw).contains(&signal);
         if wants_terminal && self.terminal.lend(self) {
-            // It was faster than we were at lending it the terminal.
+            // It asked for the terminal before we had lent it.
             let _ = self.group().map(|group| kill_process_group(group, Signal::CONT));
             return;
         }
@@ -230,15 +230,19 @@ impl Terminal {
         self.foreground().is_some_and(|(_, group)| group == getpgrp() || Some(group) == borrower)
     }
 
-    /// Gives the foreground to a program with a group of its own, if it is ours to give. Tells whether it was.
+    /// Gives the foreground to a program with a group of its own, if it is ours to give. Tells whether the program
+    /// has it.
     fn lend(&self, program: &Program) -> bool {
         let (Some((tty, group)), Some(theirs)) = (self.foreground(), program.group()) else { return false };
-        let in_our_session = getsid(Some(program.pid)).ok() == getsid(None).ok();
-        if group != getpgrp() || theirs == group || !in_our_session || tcsetpgrp(tty, theirs).is_err() {
+        if theirs == getpgrp() {
             return false;
         }
-        *self.borrower.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs);
-        true
+        let in_our_session = getsid(Some(program.pid)).ok() == getsid(None).ok();
+        if group == getpgrp() && in_our_session && tcsetpgrp(tty, theirs).is_ok() {
+            *self.borrower.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs);
+            return true;
+        }
+        group == theirs
     }
 
     /// Takes the foreground back from the program's group, alive or not, unless somebody else has it by now.

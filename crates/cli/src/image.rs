@@ -4,6 +4,7 @@
 //! after the image: not one byte of that is ours.
 
 use crate::failure::Failure;
+use crate::show::reason;
 use std::fs::File;
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -41,8 +42,9 @@ impl Image {
         }
         let path = argument.to_path_buf();
         let name = path.display().to_string();
-        let failed =
-            |error: io::Error| Failure::image(format!("{name} cannot be read ({error}); {NAME_ONE}"));
+        let failed = |error: io::Error| {
+            Failure::image(format!("{name} cannot be read ({}); {NAME_ONE}", reason(&error)))
+        };
         let file = File::open(&path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
         if meta.is_dir() {

@@ -33,7 +33,7 @@ macro_rules! examples {
     () => {
         "\
 Examples:
-  rekindle demo                        the main job on a real program, in seconds
+  rekindle demo                        the main job, on a real program
   rekindle check                       what this machine allows
   rekindle check 4711                  can process 4711 be saved? If not, why?
   rekindle checkpoint 4711 -o job.rkd  save it; it runs on

@@ -28,6 +28,12 @@ pub(crate) fn json_text(value: &impl Serialize) -> Result<String, Failure> {
     text.map(|text| text + "\n").map_err(|error| Failure::failed(format!("making JSON: {error}")))
 }
 
+/// Why a call failed, without the number that the standard library appends.
+pub(crate) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
 /// Whether somebody reads standard error as it comes.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()

@@ -151,10 +151,13 @@ fn default_name(comm: &[u8], pid: i32) -> String {
 
 fn sentence(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) -> String {
     let Report { pause, took: _, tasks, mappings, descriptors, page_bytes, image_bytes } = *report; // the pause is what counts
-    let place = image.map_or("standard output".to_owned(), |path| path.display().to_string());
+    let place = match image {
+        Some(path) => format!("is in {}", path.display()),
+        None => "went to standard output".to_owned(),
+    };
     let fate = if args.kill { "and was killed then" } else { "and goes on" };
     format!(
-        "process {} ({}) is in {place}: {}, {}, {}, {} of memory, {} in all; it stood still for {}, {fate}",
+        "process {} ({}) {place}: {}, {}, {}, {} of memory, {} in all; it stood still for {}, {fate}",
         args.pid,
         show::name(comm),
         show::count(tasks, "thread"),

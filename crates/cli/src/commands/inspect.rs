@@ -58,17 +58,13 @@ fn text(name: &str, inspection: &Inspection) -> String {
     let made = UNIX_EPOCH + Duration::from_nanos(info.created_ns);
     let made = humantime::format_rfc3339_seconds(made);
     let (image, memory) = (show::bytes(summary.image_bytes), show::bytes(summary.page_bytes));
+    let records = show::count(summary.records as usize, "record");
+    let frames = show::count(summary.page_frames as usize, "frame");
     let checked = if *verified { "checked" } else { "not checked; see `rekindle verify`" };
     let head = facts(&[
         ("made", format!("{made} by rekindle {} on Linux {}, {}", info.rekindle, info.kernel, header.arch)),
         ("size", format!("{image}, with {memory} of memory")),
-        (
-            "format",
-            format!(
-                "{}: {} records, {} frames of pages",
-                header.format, summary.records, summary.page_frames
-            ),
-        ),
+        ("format", format!("{}: {records}, {frames} of pages", header.format)),
         ("needs", header.required_features.join(", ")),
         ("digest", format!("{} ({checked})", summary.digest)),
     ]);

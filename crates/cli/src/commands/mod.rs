@@ -55,6 +55,7 @@ impl Command {
             Self::Restore(args) => args.json,
             Self::Check(args) => args.json,
             Self::Inspect(args) => args.json,
+            Self::Verify(args) => args.json,
             _ => false,
         }
     }

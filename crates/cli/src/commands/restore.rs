@@ -18,7 +18,7 @@ use tempfile::NamedTempFile;
 const EXAMPLES: &str = "\
 Examples:
   rekindle restore job.rkd             here: Ctrl-C and Ctrl-Z work as they did
-  rekindle restore job.rkd --detach    leave it alone once it runs; print its pid
+  rekindle restore job.rkd --detach    leave it alone once it runs
   rekindle restore job.rkd --detach --pidfile job.pid
   ssh other cat job.rkd | rekindle restore -
 

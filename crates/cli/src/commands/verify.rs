@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// The image; `-` is standard input
     #[arg(value_name = "FILE|-")]
     image: PathBuf,
+    /// Tell it as JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// More threads than this gain nothing, and each has buffers.
@@ -46,6 +49,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let summary = summary.map_err(|failure| failure.of_image(&name))?;
     let Summary { frames: _, records, page_frames: _, page_bytes, length, digest } = summary; // frames are our business
+    if args.json {
+        show::json(&serde_json::json!({
+            "image": name,
+            "whole": true,
+            "image_bytes": length,
+            "page_bytes": page_bytes,
+            "records": records,
+            "digest": digest.to_string(),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
     show::print(&format!(
         "{name} is whole: {}, {records} records, {} of memory; checked in {}\ndigest {digest}\n",
         show::bytes(length),
