@@ -202,9 +202,11 @@ impl Program {
     pub fn await_still(&self) -> Verdict {
         let process = PathBuf::from(format!("/proc/{}", self.pid().as_raw_nonzero()));
         Deadline::step("the program to stand still at its save point").until(&self.watched(), || {
+            let ended = self.child.ends_within(Duration::ZERO)?;
             ensure!(
-                !self.child.ends_within(Duration::ZERO)?,
-                "the program has ended by itself{}",
+                !ended,
+                "the program has ended by itself: {}{}",
+                self.child.how_it_ended(),
                 self.errors()
             );
             Ok(is_still(&process).then_some(()))

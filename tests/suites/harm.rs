@@ -13,7 +13,9 @@ use libtest_mimic::Trial;
 use rekindle_tests::law::Occasion;
 use rekindle_tests::random::{Random, number_from_env};
 use rekindle_tests::rekindle::exit::{FAILED, OK};
-use rekindle_tests::rekindle::{self, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached};
+use rekindle_tests::rekindle::{
+    self, ACCEPT, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached, restore_detached_with,
+};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run, trial};
 use rekindle_tests::worker::Worker;
@@ -124,14 +126,15 @@ fn restore_killed_at_random_instants() -> Verdict {
     let mut random = Random::named("restore killed");
     for round in 0..instants() {
         let delay = within(&mut random, time);
-        let (run, pipes) = rekindle::start_with_pipes(restore(&scene.image(), &[])?.stdin(Stdio::piped()))?;
+        let (run, pipes) =
+            rekindle::start_with_pipes(restore(&scene.image(), &[ACCEPT])?.stdin(Stdio::piped()))?;
         if !run.process().ends_within(delay)? {
             run.process().signal(Signal::KILL)?;
         }
         run.outcome()?;
         worker.gone_or_whole(pipes, &scene).context(instant(round, delay))?;
     }
-    let restored = restore_detached(worker.pid(), &scene.image(), &scene)?;
+    let restored = restore_detached_with(&[ACCEPT], worker.pid(), &scene.image(), &scene)?;
     worker.reborn(restored).is_whole(Occasion::Restored)
 }
 
@@ -159,6 +162,16 @@ fn checkpoint_interrupted_at_random_instants() -> Verdict {
         scene.no_image_left().context(instant(round, delay))?;
     }
     worker.is_whole(Occasion::LeftRunning)
+}
+
+/// The failure may have come too late to matter: then the image is there, and whole. It is removed.
+fn no_half_image(scene: &Scene) -> Verdict {
+    if scene.image().exists() {
+        rekindle::run(&mut rekindle::command(["verify".as_ref(), scene.image().as_os_str()])?)?
+            .succeeded()?;
+        fs::remove_file(scene.image())?;
+    }
+    scene.no_image_left()
 }
 
 fn no_space_on_device() -> Verdict {
@@ -264,8 +277,8 @@ fn fault_at(point: &str, way: &str) -> Verdict {
         met_running || met_killing || met_restoring,
         "neither checkpoint nor restore passes the point {point}"
     );
-    let restored =
-        restore_detached(worker.pid(), &scene.image(), &scene).context("restore without a fault")?;
+    let restored = restore_detached_with(&[ACCEPT], worker.pid(), &scene.image(), &scene);
+    let restored = restored.context("restore without a fault")?;
     worker.reborn(restored).is_whole(Occasion::Restored)
 }
 
@@ -280,13 +293,13 @@ fn fault_in_checkpoint(worker: &mut Worker, scene: &Scene, fault: &str, extra: &
     }
     outcome.refused(&[FAILED], &[])?;
     if !worker.program().our_child().ends_within(Duration::ZERO)? {
-        scene.no_image_left()?;
+        no_half_image(scene)?;
     }
     Ok(true)
 }
 
 fn fault_in_restore(worker: &Worker, scene: &Scene, fault: &str) -> Verdict<bool> {
-    let mut command = restore(&scene.image(), &["--detach"])?;
+    let mut command = restore(&scene.image(), &["--detach", ACCEPT])?;
     let (run, pipes) = rekindle::start_with_pipes(command.stdin(Stdio::piped()).env(FAULT, fault))?;
     let outcome = run.outcome()?;
     let struck = outcome.status.exit_status() != Some(OK);
