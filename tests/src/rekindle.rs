@@ -185,19 +185,11 @@ pub fn checkpoint_and_kill(program: &mut Program, image: &Path) -> Verdict {
     program.await_killed()
 }
 
-/// Has `rekindle restore` take files as they are now, though the program (or an earlier life of it) has written to them since.
-pub const ACCEPT: &str = "--accept-changed-files";
-
 /// Restores with `--detach`: the program comes back as our own child.
 pub fn restore_detached(pid: Pid, image: &Path, scene: &Scene) -> Verdict<Program> {
-    restore_detached_with(&[], pid, image, scene)
-}
-
-/// The same, with further arguments.
-pub fn restore_detached_with(extra: &[&str], pid: Pid, image: &Path, scene: &Scene) -> Verdict<Program> {
     let pidfile = scene.images()?.join("pid");
     let mut command = restore(image, &["--detach", "--pidfile"])?;
-    command.arg(&pidfile).args(extra).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg(&pidfile).stdin(Stdio::piped()).stdout(Stdio::piped());
     let (run, pipes) = start_with_pipes(&mut command)?;
     run.outcome()?.succeeded()?;
     let program = Program::child(Process::of(pid).context("after restore --detach")?, pipes, scene);

@@ -1,19 +1,19 @@
 //! The subject that works all the time (`subjects/worker.c`), seen from outside: whether it goes on, and whether it is right.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use rustix::process::{Pid, Signal};
 
 use crate::deadline::Deadline;
-use crate::ensure;
 use crate::law::{self, Occasion};
 use crate::program::{Pipes, Process, Program};
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
 use crate::subjects::WORKER;
 use crate::trial::{Context, Trouble, Verdict};
+use crate::{ensure, fail};
 
 /// A worker at work.
 #[derive(Debug)]
@@ -63,10 +63,22 @@ impl Worker {
     }
 
     /// Every thread works on, none is stopped or traced.
-    pub fn goes_on(&self) -> Verdict {
-        await_work(self.pid(), &self.progress)
-            .and_then(|()| not_held(self.pid()))
-            .context("the worker does not go on")
+    pub fn goes_on(&mut self) -> Verdict {
+        let worked = await_work(&self.program, &self.progress).and_then(|()| not_held(self.pid()));
+        if worked.is_err() && self.program.our_child().ends_within(Duration::ZERO)? {
+            fail!("the worker has ended, its last words: {}", self.program.line().context("words")?);
+        }
+        worked.context("the worker does not go on")
+    }
+
+    /// Keeps what is in the worker's files. The worker must be dead.
+    pub fn keep_files(&self) -> Verdict<Files> {
+        let directory = self.progress.parent().unwrap_or(&self.progress);
+        let mut files = Vec::new();
+        for path in ["progress", "scratch"].map(|name| directory.join(name)) {
+            files.push((path.clone(), fs::read(&path)?, fs::metadata(&path)?.modified()?));
+        }
+        Ok(Files(files))
     }
 
     /// Looks as it looked in the beginning, and all its work is right.
@@ -102,6 +114,22 @@ impl Worker {
     }
 }
 
+/// The files of a dead worker, for the case that one image is restored more than once: an image holds memory, not files, and
+/// an earlier life has written to them.
+#[derive(Debug)]
+pub struct Files(Vec<(PathBuf, Vec<u8>, SystemTime)>);
+
+impl Files {
+    /// Makes the files what they were, in place, with the time of their last change.
+    pub fn put_back(&self) -> Verdict {
+        for (path, bytes, modified) in &self.0 {
+            fs::write(path, bytes)?;
+            File::options().write(true).open(path)?.set_modified(*modified)?;
+        }
+        Ok(())
+    }
+}
+
 /// Parks the workers, and waits until the main thread stands still too.
 fn be_quiet(program: &mut Program) -> Verdict {
     program.tell("quiet", "quiet")?;
@@ -122,10 +150,13 @@ fn all_more(now: &[u64], start: &[u64]) -> bool {
     !now.is_empty() && now.len() == start.len() && now.iter().zip(start).all(|(now, start)| now > start)
 }
 
-fn await_work(pid: Pid, progress: &PathBuf) -> Verdict {
+fn await_work(program: &Program, progress: &PathBuf) -> Verdict {
     let start = read_progress(progress);
     let deadline = Deadline::after(Duration::from_secs(10), "every thread of the worker to make a step");
-    deadline.until(&[pid], || Ok(all_more(&read_progress(progress), &start).then_some(())))
+    deadline.until(&[program.pid()], || {
+        ensure!(!program.our_child().ends_within(Duration::ZERO)?, "it has ended");
+        Ok(all_more(&read_progress(progress), &start).then_some(()))
+    })
 }
 
 fn not_held(pid: Pid) -> Verdict {

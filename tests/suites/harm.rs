@@ -13,9 +13,7 @@ use libtest_mimic::Trial;
 use rekindle_tests::law::Occasion;
 use rekindle_tests::random::{Random, number_from_env};
 use rekindle_tests::rekindle::exit::{FAILED, OK};
-use rekindle_tests::rekindle::{
-    self, ACCEPT, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached, restore_detached_with,
-};
+use rekindle_tests::rekindle::{self, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run, trial};
 use rekindle_tests::worker::Worker;
@@ -66,7 +64,7 @@ fn time_of_checkpoint(worker: &Worker, scene: &Scene) -> Verdict<Duration> {
 /// What fails here is the test's fault, not rekindle's.
 fn worker_left_alone() -> Verdict {
     let scene = Scene::new()?;
-    let worker = Worker::start(&scene)?;
+    let mut worker = Worker::start(&scene)?;
     for _ in 0..10 {
         worker.goes_on()?;
     }
@@ -75,7 +73,7 @@ fn worker_left_alone() -> Verdict {
 
 fn checkpoint_killed_at_random_instants() -> Verdict {
     let scene = Scene::new()?;
-    let worker = Worker::start(&scene)?;
+    let mut worker = Worker::start(&scene)?;
     let time = time_of_checkpoint(&worker, &scene)?;
     let mut random = Random::named("checkpoint killed");
     for round in 0..instants() {
@@ -123,25 +121,26 @@ fn restore_killed_at_random_instants() -> Verdict {
     let time = start.elapsed();
     worker = worker.reborn(restored);
     checkpoint_and_kill(worker.program(), &scene.image())?;
+    let files = worker.keep_files()?;
     let mut random = Random::named("restore killed");
     for round in 0..instants() {
         let delay = within(&mut random, time);
-        let (run, pipes) =
-            rekindle::start_with_pipes(restore(&scene.image(), &[ACCEPT])?.stdin(Stdio::piped()))?;
+        let (run, pipes) = rekindle::start_with_pipes(restore(&scene.image(), &[])?.stdin(Stdio::piped()))?;
         if !run.process().ends_within(delay)? {
             run.process().signal(Signal::KILL)?;
         }
         run.outcome()?;
         worker.gone_or_whole(pipes, &scene).context(instant(round, delay))?;
     }
-    let restored = restore_detached_with(&[ACCEPT], worker.pid(), &scene.image(), &scene)?;
+    files.put_back()?;
+    let restored = restore_detached(worker.pid(), &scene.image(), &scene)?;
     worker.reborn(restored).is_whole(Occasion::Restored)
 }
 
 /// Whoever presses Ctrl-C gets the program back as it was, and no half of an image.
 fn checkpoint_interrupted_at_random_instants() -> Verdict {
     let scene = Scene::new()?;
-    let worker = Worker::start(&scene)?;
+    let mut worker = Worker::start(&scene)?;
     let time = time_of_checkpoint(&worker, &scene)?;
     let mut random = Random::named("checkpoint interrupted");
     for round in 0..instants().div_ceil(3) {
@@ -272,12 +271,14 @@ fn fault_at(point: &str, way: &str) -> Verdict {
         worker.goes_on().context("after checkpoint --kill")?;
         checkpoint_and_kill(worker.program(), &scene.image())?;
     }
+    let files = worker.keep_files()?;
     let met_restoring = fault_in_restore(&worker, &scene, &fault).context("restore")?;
     ensure!(
         met_running || met_killing || met_restoring,
         "neither checkpoint nor restore passes the point {point}"
     );
-    let restored = restore_detached_with(&[ACCEPT], worker.pid(), &scene.image(), &scene);
+    files.put_back()?;
+    let restored = restore_detached(worker.pid(), &scene.image(), &scene);
     let restored = restored.context("restore without a fault")?;
     worker.reborn(restored).is_whole(Occasion::Restored)
 }
@@ -299,7 +300,7 @@ fn fault_in_checkpoint(worker: &mut Worker, scene: &Scene, fault: &str, extra: &
 }
 
 fn fault_in_restore(worker: &Worker, scene: &Scene, fault: &str) -> Verdict<bool> {
-    let mut command = restore(&scene.image(), &["--detach", ACCEPT])?;
+    let mut command = restore(&scene.image(), &["--detach"])?;
     let (run, pipes) = rekindle::start_with_pipes(command.stdin(Stdio::piped()).env(FAULT, fault))?;
     let outcome = run.outcome()?;
     let struck = outcome.status.exit_status() != Some(OK);
