@@ -4,6 +4,7 @@
 //!   status/VmSize                      "5424 kB"             a line of /proc/PID/status
 //!   stat/policy                        "0"                   a field of /proc/PID/stat, by its name in proc(5)
 //!   maps/7f12a000-7f12c000             "rw-p 0 00:00 0 | VmFlags: rd wr mr mw me ac | policy default"
+//!   code/7f12e000-7f130000             "8192 bytes, xxh3 ..."  contents of memory that holds code: nobody may patch it
 //!   fd/3/link, fd/3/pos, fd/3/fd_flags ...                   links and fdinfo
 //!   task/TID/status/SigBlk             "0000000000000000"    the same for each thread
 //! ```
@@ -19,8 +20,9 @@
 //! A file that cannot be read is compared as the error it gives.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Pid;
@@ -194,7 +196,11 @@ impl Values {
     }
 
     fn mappings(&mut self, process: &Path) {
+        let memory = File::open(process.join("mem"));
         for mapping in merged(read_mappings(process)) {
+            if let (Ok(memory), true) = (&memory, mapping.is_code()) {
+                self.put(format!("code/{:012x}-{:012x}", mapping.start, mapping.end), mapping.digest(memory));
+            }
             self.put(
                 format!("maps/{:012x}-{:012x}", mapping.start, mapping.end),
                 mapping.facts(mapping.offset),
@@ -262,6 +268,23 @@ impl Mapping {
     fn facts(&self, offset: u64) -> String {
         let Self { start: _, end: _, perms, offset: _, device, inode, name, details, policy } = self;
         format!("{perms} {offset:x} {device} {inode} {name} |{details} | policy {policy}")
+    }
+
+    /// Code that the program does not write itself: the vDSO, executables, libraries, what a compiler has sealed.
+    fn is_code(&self) -> bool {
+        self.perms.contains('x') && !self.perms.contains('w') && self.name != "[vsyscall]"
+    }
+
+    /// A digest of the contents; what cannot be read (beyond the end of a file) ends it.
+    fn digest(&self, memory: &File) -> String {
+        let mut page = [0; 4096];
+        let mut digest = xxhash_rust::xxh3::Xxh3::new();
+        let mut at = self.start;
+        while at < self.end && memory.read_exact_at(&mut page, at).is_ok() {
+            digest.update(&page);
+            at += page.len() as u64;
+        }
+        format!("{} bytes, xxh3 {:016x}", at - self.start, digest.digest())
     }
 
     /// Whether `next` is this mapping's direct continuation, in memory and in the file.

@@ -81,11 +81,17 @@ impl Worker {
         Ok(Files(files))
     }
 
-    /// Looks as it looked in the beginning, and all its work is right.
-    pub fn is_whole(mut self, occasion: Occasion) -> Verdict {
+    /// Looks as it looked in the beginning; then it works on.
+    pub fn looks_as_before(&mut self, occasion: Occasion) -> Verdict {
         self.goes_on()?;
         be_quiet(&mut self.program)?;
         law::holds(&self.before, &Snapshot::of(self.pid())?, occasion)?;
+        self.program.tell("work", "working")
+    }
+
+    /// Looks as it looked in the beginning, and all its work is right.
+    pub fn is_whole(mut self, occasion: Occasion) -> Verdict {
+        self.looks_as_before(occasion)?;
         self.program.go_on(Duration::ZERO)
     }
 

@@ -263,7 +263,7 @@ fn fault_at(point: &str, way: &str) -> Verdict {
     let mut worker = Worker::start(&scene)?;
     let fault = format!("{point}:{way}");
     let met_running = fault_in_checkpoint(&mut worker, &scene, &fault, &[]).context("checkpoint")?;
-    worker.goes_on().context("after checkpoint")?;
+    worker.looks_as_before(Occasion::LeftRunning).context("after checkpoint")?;
     fs::remove_file(scene.image()).ok();
     let met_killing =
         fault_in_checkpoint(&mut worker, &scene, &fault, &["--kill"]).context("checkpoint --kill")?;
