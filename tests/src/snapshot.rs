@@ -12,8 +12,8 @@
 //! Three things are put in a form that can be compared, and nothing else is:
 //!  - Neighbouring mappings alike in everything are written as one: whether the kernel has merged them depends on the order
 //!    in which they were made (anon_vma, mm/vma.c), not on what they are.
-//!  - The inode of memory without a file (shared anonymous memory, memfd, huge pages) is a serial number of the kernel. It is
-//!    written as the order of first appearance, so that who shares with whom is still compared.
+//!  - The inode of memory without a file (shared anonymous memory, memfd, huge pages) and of a pipe is a serial number of the
+//!    kernel. It is written as the order of first appearance, so that who shares with whom is still compared.
 //!  - A pipe or terminal that is a standard stream is written as "standard stream N" wherever it occurs: it leads outside,
 //!    and after a restore it is the restorer's.
 //!
@@ -169,6 +169,20 @@ impl Snapshot {
     }
 }
 
+/// Serial numbers of the kernel, by the order in which they appeared.
+#[derive(Debug, Default)]
+struct Serials(Vec<String>);
+
+impl Serials {
+    fn order(&mut self, serial: &str) -> usize {
+        let known = self.0.iter().position(|known| known == serial);
+        known.unwrap_or_else(|| {
+            self.0.push(serial.to_owned());
+            self.0.len() - 1
+        })
+    }
+}
+
 struct Values(BTreeMap<String, String>);
 
 impl Values {
@@ -211,19 +225,22 @@ impl Values {
     fn descriptors(&mut self, process: &Path) {
         let fd_link = |fd: &str| link(&process.join("fd").join(fd));
         let outside: Vec<_> = ["0", "1", "2"].into_iter().map(|fd| (fd, fd_link(fd))).collect();
-        let Ok(entries) = fs::read_dir(process.join("fd")) else { return };
-        for entry in entries.flatten() {
-            let fd = entry.file_name().to_string_lossy().into_owned();
+        let mut pipes = Serials::default();
+        for fd in numbers(&process.join("fd")) {
+            let fd = fd.to_string();
             let target = fd_link(&fd);
             let leads_out = target.starts_with("pipe:") || target.starts_with("/dev/pts/");
             let stream = outside.iter().find(|(_, stream)| leads_out && *stream == target);
             self.lines(&format!("fd/{fd}"), &process.join("fdinfo").join(&fd), |line| line.split_once(':'));
-            if let Some((stream, _)) = stream {
-                self.put(format!("fd/{fd}/link"), format!("standard stream {stream}"));
-                self.put(format!("fd/{fd}/ino"), format!("standard stream {stream}"));
-            } else {
-                self.put(format!("fd/{fd}/link"), target);
+            let comparable = match stream {
+                Some((stream, _)) => Some(format!("standard stream {stream}")),
+                None if target.starts_with("pipe:") => Some(format!("pipe {}", pipes.order(&target))),
+                None => None,
+            };
+            if let Some(name) = &comparable {
+                self.put(format!("fd/{fd}/ino"), name);
             }
+            self.put(format!("fd/{fd}/link"), comparable.unwrap_or(target));
         }
     }
 
@@ -310,10 +327,10 @@ fn read_mappings(process: &Path) -> Vec<Mapping> {
     let smaps = bytes_raw(&process.join("smaps"));
     let policies = read_policies(&process.join("numa_maps"));
     let mut mappings: Vec<Mapping> = Vec::new();
-    let mut anonymous_inodes: Vec<String> = Vec::new();
+    let mut objects = Serials::default();
     for line in smaps.split(|byte| *byte == b'\n') {
         let line = line.escape_ascii().to_string();
-        if let Some(mapping) = header(&line, &policies, &mut anonymous_inodes) {
+        if let Some(mapping) = header(&line, &policies, &mut objects) {
             mappings.push(mapping);
         } else if let (Some((name, value)), Some(last)) = (line.split_once(':'), mappings.last_mut())
             && SMAPS.contains(&name)
@@ -325,7 +342,7 @@ fn read_mappings(process: &Path) -> Vec<Mapping> {
     mappings
 }
 
-fn header(line: &str, policies: &BTreeMap<u64, String>, anonymous: &mut Vec<String>) -> Option<Mapping> {
+fn header(line: &str, policies: &BTreeMap<u64, String>, objects: &mut Serials) -> Option<Mapping> {
     let mut words = line.splitn(6, ' ');
     let (start, end) = words.next()?.split_once('-')?;
     let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
@@ -333,11 +350,7 @@ fn header(line: &str, policies: &BTreeMap<u64, String>, anonymous: &mut Vec<Stri
     let name = words.next().unwrap_or_default().trim().to_owned();
     let fileless = ["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:"];
     let inode = if fileless.iter().any(|prefix| name.starts_with(prefix)) {
-        let order = anonymous.iter().position(|known| *known == inode).unwrap_or(anonymous.len());
-        if order == anonymous.len() {
-            anonymous.push(inode);
-        }
-        format!("object {order}")
+        format!("object {}", objects.order(&inode))
     } else {
         inode
     };
@@ -370,4 +383,13 @@ fn link(path: &Path) -> String {
         Ok(target) => target.as_os_str().as_bytes().escape_ascii().to_string(),
         Err(error) => format!("unreadable: {error}"),
     }
+}
+
+/// The entries of a directory that are numbers, in order.
+fn numbers(directory: &Path) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let mut numbers: Vec<u32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_string_lossy().parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
 }
