@@ -54,6 +54,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("stack", "stack.c"),
     subject("grows_down", "grows_down.c"),
     subject("guard_pages", "guard_pages.c"),
+    subject("guard_regions", "guard_regions.c"),
     subject("hidden_memory", "hidden_memory.c"),
     subject("reservation", "reservation.c"),
     subject("madvise", "madvise.c"),

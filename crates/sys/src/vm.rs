@@ -110,27 +110,45 @@ pub fn scan_pages(
     let mut regions = vec![PageRegion::default(); 1024];
     let mut at = start;
     while at < end {
-        let mut arg = PmScanArg {
-            size: size_of::<PmScanArg>() as u64,
-            start: at,
-            end,
-            vec: regions.as_mut_ptr() as u64,
-            vec_len: regions.len() as u64,
-            category_inverted: filter.none_of.bits(),
-            category_mask: (filter.all_of | filter.none_of).bits(),
-            category_anyof_mask: filter.any_of.bits(),
-            return_mask: filter.tell.bits(),
-            ..PmScanArg::default()
-        };
-        // SAFETY: `arg` is a live structure of the size it names, and `vec` points to `vec_len` live regions, which
-        // is all the kernel writes to.
-        let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
-        let count = check(count.into())? as usize;
+        let (count, walk_end) = scan_once(pagemap, at, end, filter, &mut regions)?;
         regions.iter().take(count).copied().for_each(&mut each);
-        if arg.walk_end <= at {
+        if walk_end <= at {
             return Err(Errno::IO);
         }
-        at = arg.walk_end;
+        at = walk_end;
     }
     Ok(())
+}
+
+/// Whether the kernel knows these categories: an empty range is scanned for them.
+pub fn knows_categories(pagemap: BorrowedFd<'_>, categories: PageIs) -> bool {
+    let none = PageIs::empty();
+    let filter = PageFilter { all_of: categories, none_of: none, any_of: none, tell: none };
+    scan_once(pagemap, 0, 0, &filter, &mut [PageRegion::default()]).is_ok()
+}
+
+/// One call: how many regions were found, and how far it came.
+fn scan_once(
+    pagemap: BorrowedFd<'_>,
+    start: u64,
+    end: u64,
+    filter: &PageFilter,
+    regions: &mut [PageRegion],
+) -> Result<(usize, u64)> {
+    let mut arg = PmScanArg {
+        size: size_of::<PmScanArg>() as u64,
+        start,
+        end,
+        vec: regions.as_mut_ptr() as u64,
+        vec_len: regions.len() as u64,
+        category_inverted: filter.none_of.bits(),
+        category_mask: (filter.all_of | filter.none_of).bits(),
+        category_anyof_mask: filter.any_of.bits(),
+        return_mask: filter.tell.bits(),
+        ..PmScanArg::default()
+    };
+    // SAFETY: `arg` is a live structure of the size it names, and `vec` points to `vec_len` live regions, which is all
+    // the kernel writes to.
+    let count = unsafe { libc::ioctl(pagemap.as_raw_fd(), PAGEMAP_SCAN, &raw mut arg) };
+    Ok((check(count.into())? as usize, arg.walk_end))
 }

@@ -565,6 +565,14 @@ struct Cave {
 /// The name of the shared memory, as it shows in /proc/PID/maps while it is there. It lies behind the stub's code.
 const AREA_NAME: &[u8] = b"rekindle\0";
 
+/// Takes out of `code`, read from a process, what is left there of a stub whose supervisor died.
+pub fn wipe_leftover(code: &mut [u8]) {
+    let stub = Cave::contents();
+    if let Some(at) = code.windows(stub.len()).position(|window| window == stub) {
+        code[at..at + stub.len()].fill(0);
+    }
+}
+
 impl Cave {
     /// The vDSO's tail if it has room (it has, on every kernel so far), else that of another file's code.
     fn find(pid: i32, mappings: &[Mapping]) -> Result<Self> {

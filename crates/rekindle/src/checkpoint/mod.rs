@@ -192,14 +192,18 @@ fn survey(pid: i32) -> Result<ProcessView, Error> {
 fn capture(view: &ProcessView, frozen: &mut Frozen) -> Result<(Plan, SharedTable), Error> {
     let (mut files, mut shared) = (FileTable::default(), SharedTable::default());
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
+    let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
+    if let Some(vdso) = &vdso {
+        frozen.step_out_of(vdso.start, vdso.end)?;
+    }
     let mut process = Process::outside(view, &leader)?;
     let mut tasks = Vec::with_capacity(frozen.tasks().len());
     for task in frozen.tasks() {
         tasks.push(Task::outside(view, task)?);
     }
     let mut bounds = bounds::outside(view, &mut files)?;
-    let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
     let mut mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
+    mapping::find_guards(view.pid, &mut mappings)?;
     let (descriptions, descriptors) = fd::capture(view, &mut files)?;
     ask(view, frozen, &mut process, &mut tasks, &mut bounds)?;
     // /proc shows the task's policy for mappings that have none of their own.

@@ -175,9 +175,12 @@ impl<'a> Filler<'a> {
 
     /// The process's own pages, in order of address.
     fn fill_private(&mut self) -> Result<(), Error> {
+        let pagemap = self.memory.pagemap.as_fd();
+        let guards =
+            if vm::knows_categories(pagemap, PageIs::GUARD) { PageIs::GUARD } else { PageIs::empty() };
         let filter = PageFilter {
             all_of: PageIs::empty(),
-            none_of: PageIs::FILE | PageIs::PFNZERO,
+            none_of: PageIs::FILE | PageIs::PFNZERO | guards,
             any_of: PageIs::PRESENT | PageIs::SWAPPED,
             tell: PageIs::empty(),
         };
@@ -187,7 +190,7 @@ impl<'a> Filler<'a> {
         };
         let mut rest = memory.mappings.as_slice();
         let mut result = Ok(());
-        let scanned = vm::scan_pages(memory.pagemap.as_fd(), first.start, last.end, &filter, |region| {
+        let scanned = vm::scan_pages(pagemap, first.start, last.end, &filter, |region| {
             while rest.first().is_some_and(|range| range.end <= region.start) {
                 rest = &rest[1..];
             }

@@ -15,8 +15,10 @@ use crate::view::ProcessView;
 use rekindle_procfs::maps::{Perms, Special};
 use rekindle_procfs::smaps::{Entry, VmFlags};
 use rekindle_sys::nr;
+use rekindle_sys::vm::{self, PageFilter, PageIs};
 use rekindle_tracee::{Arg, Batch, StepId};
 use std::ffi::OsStr;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -295,6 +297,32 @@ fn backing(entry: &Entry) -> Option<Backing> {
         || name.starts_with(b"[anon:")
         || matches!(mapping.special(), Some(Special::Heap | Special::Stack));
     is_anonymous.then_some(Backing::Anonymous)
+}
+
+/// Finds the guard pages (`MADV_GUARD_INSTALL`) in mappings. A kernel before Linux 6.15 does not tell them.
+pub fn find_guards(pid: i32, records: &mut [Record]) -> Result<(), Error> {
+    let path = format!("/proc/{pid}/pagemap");
+    let pagemap = std::fs::File::open(&path).map_err(|error| Error::proc(pid, "pagemap", error))?;
+    let filter = PageFilter {
+        all_of: PageIs::GUARD,
+        none_of: PageIs::empty(),
+        any_of: PageIs::empty(),
+        tell: PageIs::empty(),
+    };
+    if !vm::knows_categories(pagemap.as_fd(), PageIs::GUARD) {
+        return Ok(());
+    }
+    let (Some(start), Some(end)) = (records.first().map(|r| r.start), records.last().map(|r| r.end)) else {
+        return Ok(());
+    };
+    let scanned = vm::scan_pages(pagemap.as_fd(), start, end, &filter, |region| {
+        let first = records.partition_point(|record| record.end <= region.start);
+        for record in records[first..].iter_mut().take_while(|record| record.start < region.end) {
+            let (start, end) = (region.start.max(record.start), region.end.min(record.end));
+            record.guards.extend([start, end - start]);
+        }
+    });
+    scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))
 }
 
 /// The records of a process's mappings, but for the vDSO. Shared objects get ids from `first_object` on.
