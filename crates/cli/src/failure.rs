@@ -68,7 +68,7 @@ impl Failure {
 
     /// Says it: to people on standard error, to programs (`json`) on standard output too.
     pub(crate) fn report(&self, json: bool) -> ExitCode {
-        eprintln!("error: {}", self.message);
+        crate::show::say(&format!("error: {}", self.message));
         if json {
             // The exit status says that something is wrong, should nobody take the text.
             let _ = crate::show::json(&serde_json::json!({ "error": self }));

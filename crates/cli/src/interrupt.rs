@@ -1,7 +1,8 @@
-//! Ctrl-C during a checkpoint: the program goes on, and no half of an image is left.
+//! Ctrl-C during a command: what it has begun is undone, and it dies of the signal, as a shell expects.
 //!
-//! The library survives our sudden death, so that we may just die of the signal; but the file under its passing name
-//! would stay. Whoever takes that name away first decides, and the file system sees to it that only one does:
+//! **During a checkpoint** the program goes on, and no half of an image is left. The library survives our sudden death,
+//! so that we may just die; but the file under its passing name would stay. Whoever takes that name away first decides,
+//! and the file system sees to it that only one does:
 //!
 //! ```text
 //!  checkpoint:  create F.PID.part ... write ... sync ── rename to F ── kill the program, if asked ── done, exit 0
@@ -21,7 +22,15 @@ use std::time::Duration;
 /// Signals by which users and systems end a command.
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
-/// A checkpoint that may be interrupted, until [`Watch::over`].
+/// What came of an attempt to undo.
+pub(crate) enum Undone {
+    /// It is undone; this is what to say.
+    Yes(&'static str),
+    /// There is nothing to undo: not yet, or it is too late.
+    NotNow,
+}
+
+/// Something that may be interrupted, until [`Watch::over`].
 pub(crate) struct Watch {
     over: Arc<Mutex<bool>>,
 }
@@ -30,6 +39,14 @@ impl Watch {
     /// Watches over a checkpoint into `image`, which is in the making under its passing name; `None`: into a stream.
     pub(crate) fn over_checkpoint(image: Option<&Path>, json: bool) -> Result<Self, Failure> {
         let part = image.map(passing_name);
+        Self::begin(json, move || match part.as_deref().map_or(Ok(()), std::fs::remove_file) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Undone::NotNow,
+            _ => Undone::Yes("the program goes on as before"),
+        })
+    }
+
+    /// Watches over something that `undo` undoes.
+    pub(crate) fn begin(json: bool, undo: impl Fn() -> Undone + Send + 'static) -> Result<Self, Failure> {
         let over = Arc::new(Mutex::new(false));
         let set = SignalSet::of(ENDING.map(Signal::as_raw)).without(ignored());
         let failed =
@@ -40,14 +57,14 @@ impl Watch {
             if let Ok(arrived) = sigwait::wait(set) {
                 // A second one ends us at once, whatever it leaves.
                 let _ = sigwait::let_through(set);
-                interrupt(arrived.signal(), part.as_deref(), &state, json);
+                interrupt(arrived.signal(), undo, &state, json);
             }
         });
         watching.map_err(|error| Failure::io("starting a thread", &error))?;
         Ok(Self { over })
     }
 
-    /// The checkpoint has come to its end, one way or the other: a signal is too late now. Does not return if one was
+    /// It has come to its end, one way or the other: a signal is too late now. Does not return if one was
     /// in time.
     pub(crate) fn over(self) {
         *lock(&self.over) = true;
@@ -72,16 +89,14 @@ fn passing_name(image: &Path) -> PathBuf {
     image.with_file_name(name)
 }
 
-fn interrupt(signal: i32, part: Option<&Path>, over: &Mutex<bool>, json: bool) {
+fn interrupt(signal: i32, undo: impl Fn() -> Undone, over: &Mutex<bool>, json: bool) {
     loop {
         let over = lock(over);
         if *over {
             return;
         }
-        let unlinked = part.map_or(Ok(()), std::fs::remove_file);
-        if !matches!(&unlinked, Err(error) if error.kind() == ErrorKind::NotFound) {
-            let name = rekindle_sys::signal::name(signal);
-            let message = format!("interrupted by {name}; the program goes on as before");
+        if let Undone::Yes(what) = undo() {
+            let message = format!("interrupted by {}; {what}", rekindle_sys::signal::name(signal));
             Failure::interrupted(signal, message).report(json);
             let _ = sigwait::take_default(signal);
             // Does not come back: none of the signals is lived through.

@@ -24,7 +24,7 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
 
-    /// Say more of what is done, on standard error (-vv: each step)
+    /// Say more of what is done, on standard error (twice: more still)
     #[arg(short, long, action = ArgAction::Count, global = true)]
     verbose: u8,
 }

@@ -17,6 +17,11 @@ pub(crate) fn print(text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Says something on standard error, if anybody is there to hear it. (`eprintln!` would panic if not.)
+pub(crate) fn say(text: &str) {
+    let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
+}
+
 /// Prints JSON to standard output.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
     print(&json_text(value)?)

@@ -96,7 +96,7 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
     if args.json {
         tell_json(args, &comm, image, &report)?;
     } else if verbose || show::stderr_is_terminal() {
-        eprintln!("{}", sentence(args, &comm, image, &report));
+        show::say(&sentence(args, &comm, image, &report));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -134,7 +134,7 @@ fn output(args: &Args, comm: &[u8]) -> Result<Output, Failure> {
         Some(path) => Ok(Output::File(path.clone())),
         None => {
             let name = default_name(comm, args.pid);
-            eprintln!("the image goes to {name}");
+            show::say(&format!("the image goes to {name}"));
             Ok(Output::File(name.into()))
         }
     }
@@ -187,7 +187,7 @@ fn tell_json(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) ->
     if image.is_some() {
         return show::print(&text);
     }
-    eprint!("{text}");
+    show::say(text.trim_end());
     Ok(())
 }
 

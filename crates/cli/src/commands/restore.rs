@@ -104,29 +104,29 @@ fn tell(args: &Args, verbose: bool, restored: &Restored) {
             "descriptors": descriptors,
             "page_bytes": page_bytes,
         });
-        say(stdout_is_free, &format!("{json}\n"));
+        say(stdout_is_free, &json.to_string());
     } else if stdout_is_free && args.pidfile.is_none() {
-        say(true, &format!("{pid}\n"));
+        say(true, &pid.to_string());
     }
     if verbose || (args.detach && !args.json && show::stderr_is_terminal()) {
-        eprintln!(
+        show::say(&format!(
             "process {pid} runs again: {}, {}, {}, {} of memory, in {}",
             show::count(tasks, "thread"),
             show::count(mappings, "mapping"),
             show::count(descriptors, "descriptor"),
             show::bytes(page_bytes),
             show::time(took),
-        );
+        ));
     } else if args.detach && !args.json && !stdout_is_free && args.pidfile.is_none() {
-        eprintln!("{pid}");
+        show::say(&pid.to_string());
     }
 }
 
 fn say(on_stdout: bool, text: &str) {
     if on_stdout {
-        let _ = show::print(text); // the program runs all the same
+        let _ = show::print(&format!("{text}\n")); // the program runs all the same
     } else {
-        eprint!("{text}");
+        show::say(text);
     }
 }
 

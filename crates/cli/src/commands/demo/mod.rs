@@ -12,6 +12,7 @@ mod progress;
 mod subject;
 
 use crate::failure::{Failure, Outcome};
+use crate::interrupt::{Undone, Watch};
 use crate::show::{bytes, print, thousands, time};
 use progress::Progress;
 use rekindle::features::{self, Feature};
@@ -53,6 +54,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let place = place.map_err(|error| Failure::io("making a temporary directory", &error))?;
     print("This saves a running program, kills it, and brings it back.\n\n")?;
     let mut subject = Subject::start(place.path(), !args.no_python)?;
+    // After the start, as a program inherits what signals are held back. It ends by itself once its parent is gone.
+    let leftovers = place.path().to_path_buf();
+    let watch = Watch::begin(false, move || {
+        let _ = std::fs::remove_dir_all(&leftovers); // what cannot be removed stays
+        Undone::Yes("nothing is left of the demo")
+    })?;
     let image = place.path().join("program.rkd");
     started(&mut subject)?;
     saved(&mut subject, &image)?;
@@ -62,6 +69,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     restored(&mut subject, &image)?;
     goes_on(&mut subject, before)?;
     ended(&mut subject)?;
+    watch.over();
     print(&format!(
         "\nAll as it should be, in {}. With a program of yours:\n\n  \
          rekindle check PID\n  rekindle checkpoint PID -o job.rkd --kill\n  rekindle restore job.rkd\n",
