@@ -147,7 +147,7 @@ impl Plan {
             AnyRecord::File(file) => self.files.push(file),
             AnyRecord::SharedObject(object) => self.shared.push(object),
             AnyRecord::Process(process) => {
-                self.processes.push(ProcessPlan { process, ..ProcessPlan::default() })
+                self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
             }
             of_process => {
                 let Some(process) = self.processes.last_mut() else {

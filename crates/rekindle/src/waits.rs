@@ -25,7 +25,7 @@ const TIMED: [i64; 6] = [
 ];
 
 /// The sleeps of a process's tasks, by tid. What cannot be read (a kernel without the file) is left out.
-pub fn read(pid: i32, tids: &[i32]) -> HashMap<i32, Wait> {
+pub(crate) fn read(pid: i32, tids: &[i32]) -> HashMap<i32, Wait> {
     let mut clocks = Clocks::default();
     tids.iter().filter_map(|tid| Some((*tid, wait(pid, *tid, &mut clocks)?))).collect()
 }

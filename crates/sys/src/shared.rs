@@ -114,7 +114,7 @@ impl SharedArea {
         // SAFETY: inside the mapping, as just asserted; the source is ours and cannot overlap it, as no reference to
         // the mapping's plain memory is ever made.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.mapping.address.add(offset), bytes.len())
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.mapping.address.add(offset), bytes.len());
         };
     }
 
@@ -126,7 +126,7 @@ impl SharedArea {
         assert!(offset <= self.len() && bytes.len() <= self.len() - offset, "read past a shared area");
         // SAFETY: as for `write`.
         unsafe {
-            std::ptr::copy_nonoverlapping(self.mapping.address.add(offset), bytes.as_mut_ptr(), bytes.len())
+            std::ptr::copy_nonoverlapping(self.mapping.address.add(offset), bytes.as_mut_ptr(), bytes.len());
         };
     }
 }

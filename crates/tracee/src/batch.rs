@@ -33,15 +33,22 @@ pub enum Arg {
 }
 
 macro_rules! arg_from {
-    ($($number:ty),*) => { $(
+    ($($number:ty as $wide:ty),*) => { $(
         impl From<$number> for Arg {
             fn from(value: $number) -> Self {
-                Self::Value(value as i64 as u64)
+                Self::Value(<$wide>::from(value) as u64)
             }
         }
     )* };
 }
-arg_from!(i32, u32, i64, u64, usize);
+// Negative numbers are extended, as -1 stands for "none" in many calls.
+arg_from!(i32 as i64, u32 as u64, i64 as i64, u64 as u64);
+
+impl From<usize> for Arg {
+    fn from(value: usize) -> Self {
+        Self::Value(value as u64)
+    }
+}
 
 impl From<Data> for Arg {
     fn from(data: Data) -> Self {

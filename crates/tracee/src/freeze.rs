@@ -205,9 +205,9 @@ fn wait_with_deadline(tid: i32, deadline: Instant) -> rekindle_sys::Result<Optio
             return Ok(None);
         }
         if nap.is_zero() {
-            std::thread::yield_now()
+            std::thread::yield_now();
         } else {
-            std::thread::sleep(nap)
+            std::thread::sleep(nap);
         }
         nap = (nap + Duration::from_micros(2)).min(Duration::from_millis(1));
     }

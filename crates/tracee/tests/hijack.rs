@@ -1,5 +1,7 @@
 //! A process that runs batches for us goes on afterwards as if nothing had happened.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails panics")]
+
 use rekindle_sys::nr;
 use rekindle_tracee::{Batch, Frozen, Hijack};
 use std::process::{Child, Command};

@@ -58,7 +58,7 @@ impl<'a> Rebuild<'a> {
         if let Some(saved) = &process.vdso {
             let own = vdso::own()?;
             if !saved.is_same_as(&own) {
-                let at = places.take(own.len())?;
+                let at = places.take(own.footprint())?;
                 new_vdso = Some((own, at));
             }
         }
@@ -165,12 +165,12 @@ impl<'a> Rebuild<'a> {
         for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
             let from = self.objects[&mapping.object] + mapping.offset;
             if from != mapping.start {
-                let (len, to) = (mapping.len(), mapping.start);
+                let (len, to) = (mapping.length(), mapping.start);
                 let args = [from.into(), 0.into(), len.into(), MREMAP_MAYMOVE_FIXED.into(), to.into()];
                 batch.step(format!("mapping shared memory at {to:x}"), nr::MREMAP, args);
             }
             mapping.restore_attributes(batch);
-            let args = [mapping.start.into(), mapping.len().into(), mapping.prot.into()];
+            let args = [mapping.start.into(), mapping.length().into(), mapping.prot.into()];
             batch.step("mprotect", nr::MPROTECT, args);
         }
         for object in self.plan.shared.iter().filter(|object| only_mapping(self.process, object).is_none()) {
@@ -190,7 +190,7 @@ impl<'a> Rebuild<'a> {
         }
         bounds::restore(&self.process.bounds, self.files.path(self.process.bounds.executable), batch);
         for mapping in &self.process.mappings {
-            advice::seal(&mapping.vm_flags(), mapping.start, mapping.len(), batch);
+            advice::seal(&mapping.vm_flags(), mapping.start, mapping.length(), batch);
         }
     }
 }
@@ -204,7 +204,7 @@ fn mapped_size(object: &shared::Record) -> u64 {
 fn only_mapping<'p>(process: &'p ProcessPlan, object: &shared::Record) -> Option<&'p mapping::Record> {
     let mut of_object = process.mappings.iter().filter(|mapping| mapping.object == object.id);
     let first =
-        of_object.next().filter(|mapping| mapping.offset == 0 && mapping.len() == mapped_size(object))?;
+        of_object.next().filter(|mapping| mapping.offset == 0 && mapping.length() == mapped_size(object))?;
     of_object.next().is_none().then_some(first)
 }
 

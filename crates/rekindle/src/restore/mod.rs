@@ -91,10 +91,6 @@ impl Restore<'_, File> {
 
 impl<'p, R: Read + Send> Restore<'p, R> {
     /// A restore from a stream, of which exactly the image is read. It is verified as it arrives.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "the other conversions that From would bring make no sense"
-    )]
     pub fn from(input: R) -> Self {
         Self { input, accept_changed_files: false, detached: false, streamed: true, progress: None }
     }

@@ -8,7 +8,7 @@ use crate::view::{FdView, ProcessView};
 use rekindle_tracee::Batch;
 
 /// See the module's story.
-pub struct Device;
+pub(super) struct Device;
 
 /// The `mem` devices (Documentation/admin-guide/devices.txt), major 1.
 const STATELESS: [u32; 5] = [3, 5, 7, 8, 9];

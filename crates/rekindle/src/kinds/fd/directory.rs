@@ -10,7 +10,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::Batch;
 
 /// See the module's story.
-pub struct Directory;
+pub(super) struct Directory;
 
 impl FdKind for Directory {
     fn name(&self) -> &'static str {

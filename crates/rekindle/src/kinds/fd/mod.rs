@@ -197,6 +197,9 @@ fn what_it_is(fd: &FdView) -> String {
     noun.to_owned()
 }
 
+/// What descriptors of one description have in common: link, flags, offset.
+type Likeness = (Vec<u8>, u32, i64);
+
 /// The descriptions and descriptors of a process.
 pub fn capture(
     view: &ProcessView,
@@ -204,7 +207,7 @@ pub fn capture(
 ) -> Result<(Vec<Description>, Vec<Descriptor>), Error> {
     let mut descriptions = Vec::new();
     let mut descriptors = Vec::new();
-    let mut representatives: HashMap<(Vec<u8>, u32, i64), Vec<(i32, u32)>> = HashMap::new();
+    let mut representatives: HashMap<Likeness, Vec<(i32, u32)>> = HashMap::new();
     for fd in &view.fds {
         let flags = fd.info.flags & !o::CLOEXEC;
         let alike = representatives.entry((fd.link.clone(), flags, fd.info.pos)).or_default();

@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// See the module's story.
-pub struct Regular;
+pub(super) struct Regular;
 
 /// Whether the path of a descriptor leads to the file it has open.
 pub(super) fn is_at_its_path(fd: &FdView) -> bool {

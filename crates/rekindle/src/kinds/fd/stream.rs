@@ -11,7 +11,7 @@ use rekindle_sys::fs::open_flags as o;
 use rekindle_tracee::Batch;
 
 /// See the module's story.
-pub struct Stream;
+pub(super) struct Stream;
 
 impl FdKind for Stream {
     fn name(&self) -> &'static str {

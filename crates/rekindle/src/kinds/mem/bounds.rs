@@ -68,7 +68,7 @@ pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
         ),
         Ok(_) => {}
         Err(error) => {
-            refusals.add("unreadable", "the executable", error.to_string(), "run as its user, or as root")
+            refusals.add("unreadable", "the executable", error.to_string(), "run as its user, or as root");
         }
     }
     // EI_CLASS is the fifth byte of an ELF file: 1 is 32-bit.

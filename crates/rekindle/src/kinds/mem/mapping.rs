@@ -95,7 +95,7 @@ const PR_SET_VMA: i32 = 0x5356_4d41;
 
 impl Record {
     /// Its length in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.end - self.start
     }
 
@@ -126,7 +126,7 @@ impl Record {
         let like =
             |m: &Self| (m.first_prot(), m.prot, m.shared, m.backing, m.file, m.name.clone(), m.flags.clone());
         let contiguous = self.backing() == Backing::Anonymous
-            || (self.backing() == Backing::File && before.offset + before.len() == self.offset);
+            || (self.backing() == Backing::File && before.offset + before.length() == self.offset);
         before.end == self.start
             && contiguous
             && !self.shared
@@ -167,7 +167,7 @@ impl Record {
         };
         let args = [
             self.start.into(),
-            self.len().into(),
+            self.length().into(),
             first.into(),
             self.map_flags().into(),
             fd,
@@ -176,11 +176,11 @@ impl Record {
         batch.step(at, nr::MMAP, args);
         // A mapping that is not to be dumped differs by being dumped for the time being.
         if apart.is_some() != self.vm_flags().has(*b"dd") {
-            let args = [self.start.into(), self.len().into(), advice::DONTDUMP.into()];
+            let args = [self.start.into(), self.length().into(), advice::DONTDUMP.into()];
             batch.step("MADV_DONTDUMP", nr::MADVISE, args);
         }
         if apart.is_some() {
-            let args = [self.start.into(), self.len().into(), self.first_prot().into()];
+            let args = [self.start.into(), self.length().into(), self.first_prot().into()];
             batch.step("mprotect", nr::MPROTECT, args);
         }
         self.restore_attributes(batch);
@@ -188,7 +188,7 @@ impl Record {
 
     /// Advice, name and policy.
     pub fn restore_attributes(&self, batch: &mut Batch) {
-        let (start, len) = (self.start, self.len());
+        let (start, len) = (self.start, self.length());
         advice::before_contents(&self.vm_flags(), start, len, batch);
         if let Some(name) = &self.name {
             let name = batch.c_string(name);
@@ -202,7 +202,7 @@ impl Record {
 
     /// The steps that settle it once its pages are in.
     pub fn settle(&self, apart: bool, batch: &mut Batch) {
-        let (start, len) = (self.start, self.len());
+        let (start, len) = (self.start, self.length());
         let not_dumped = self.vm_flags().has(*b"dd");
         if apart || (not_dumped && self.backing() == Backing::SharedAnonymous) {
             let advice = if not_dumped { advice::DONTDUMP } else { advice::DODUMP };

@@ -64,7 +64,7 @@ pub fn own() -> Result<Record, Error> {
 
 impl Record {
     /// Bytes from the first data page to the end of the code.
-    pub fn len(&self) -> u64 {
+    pub fn footprint(&self) -> u64 {
         self.end.saturating_sub(self.vvar_start)
     }
 

@@ -8,7 +8,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// See the module's story.
-pub struct Filesystem;
+pub(super) struct Filesystem;
 
 /// Its form in the image. Paths are as the supervisor sees them.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
@@ -47,7 +47,7 @@ impl ProcessKind for Filesystem {
                 ),
                 Ok(_) => {}
                 Err(error) => {
-                    refusals.add("unreadable", name, error.to_string(), "run as its user, or as root")
+                    refusals.add("unreadable", name, error.to_string(), "run as its user, or as root");
                 }
             }
         }

@@ -11,7 +11,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// See the module's story.
-pub struct Identity;
+pub(super) struct Identity;
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]

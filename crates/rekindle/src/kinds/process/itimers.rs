@@ -8,7 +8,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
 
 /// See the module's story.
-pub struct Itimers;
+pub(super) struct Itimers;
 
 /// Length of `struct itimerval`.
 const LEN: usize = 32;

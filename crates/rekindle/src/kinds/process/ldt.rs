@@ -9,7 +9,7 @@ use rekindle_tracee::{Answers, Batch, Data, StepId, StoppedTask};
 use zerocopy::IntoBytes;
 
 /// See the module's story.
-pub struct Ldt;
+pub(super) struct Ldt;
 
 /// Length of the largest table: 8192 entries of 8 bytes.
 const TABLE_LEN: usize = 65536;

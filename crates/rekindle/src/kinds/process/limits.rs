@@ -8,7 +8,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// See the module's story.
-pub struct Limits;
+pub(super) struct Limits;
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]

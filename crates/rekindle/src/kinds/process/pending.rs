@@ -9,7 +9,7 @@ use rekindle_sys::ptrace::Queue;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// See the module's story.
-pub struct SharedPending;
+pub(super) struct SharedPending;
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]

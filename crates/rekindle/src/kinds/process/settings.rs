@@ -8,7 +8,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Arg, Batch, Data, StepId, StoppedTask};
 
 /// See the module's story.
-pub struct Settings;
+pub(super) struct Settings;
 
 const PR_GET_DUMPABLE: i32 = 3;
 const PR_SET_DUMPABLE: i32 = 4;
@@ -53,7 +53,7 @@ pub struct Record {
 }
 
 /// The steps that ask.
-pub struct Question {
+pub(super) struct Question {
     personality: StepId,
     dumpable: StepId,
     child_subreaper: Data,

@@ -8,7 +8,7 @@ use rekindle_sys::signal::COUNT;
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
 
 /// See the module's story.
-pub struct SignalActions;
+pub(super) struct SignalActions;
 
 /// Length of the kernel's `struct sigaction` on x86_64: handler, flags, restorer, mask.
 const LEN: usize = 32;

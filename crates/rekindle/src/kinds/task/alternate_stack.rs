@@ -7,7 +7,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
 
 /// See the module's story.
-pub struct AlternateStack;
+pub(super) struct AlternateStack;
 
 /// Length of `stack_t`: pointer, flags (and padding), size.
 const LEN: usize = 24;

@@ -13,7 +13,7 @@ use rekindle_tracee::{Answers, Batch, StepId, StoppedTask};
 use std::sync::OnceLock;
 
 /// See the module's story.
-pub struct Credentials;
+pub(super) struct Credentials;
 
 const PR_CAPBSET_DROP: i32 = 24;
 const PR_GET_SECUREBITS: i32 = 27;

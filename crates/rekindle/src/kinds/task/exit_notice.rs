@@ -8,7 +8,7 @@ use rekindle_sys::{nr, task};
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
 
 /// See the module's story.
-pub struct ExitNotice;
+pub(super) struct ExitNotice;
 
 const PR_GET_TID_ADDRESS: i32 = 40;
 

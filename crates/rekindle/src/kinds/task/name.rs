@@ -7,7 +7,7 @@ use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
 
 /// See the module's story.
-pub struct Name;
+pub(super) struct Name;
 
 /// `TASK_COMM_LEN`
 const LEN: usize = 16;

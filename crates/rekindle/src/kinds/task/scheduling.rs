@@ -8,7 +8,7 @@ use rekindle_tracee::{Answers, Batch, StoppedTask};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// See the module's story.
-pub struct Scheduling;
+pub(super) struct Scheduling;
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]

@@ -10,7 +10,7 @@ use rekindle_tracee::{Answers, Batch, StoppedTask};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// See the module's story.
-pub struct Segments;
+pub(super) struct Segments;
 
 /// `GDT_ENTRY_TLS_MIN` to `GDT_ENTRY_TLS_MAX` (arch/x86/include/asm/segment.h).
 const ENTRIES: std::ops::RangeInclusive<u32> = 12..=14;
