@@ -22,7 +22,19 @@ pub(super) fn create(wanted: &Path) -> Result<(File, Place), Error> {
     let mut name = wanted.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     let passing = wanted.with_file_name(name);
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&passing).map_err(failed)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600);
+    // Past the page cache: the image is written once, in aligned pieces, and to be on the disk at the end anyway.
+    // Not every file system can (tmpfs could not before Linux 6.6).
+    let direct = options.clone().custom_flags(libc::O_DIRECT).open(&passing);
+    let file = match direct {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let _ = std::fs::remove_file(&passing); // some file systems create it before they refuse
+            options.open(&passing)
+        }
+        opened => opened,
+    };
+    let file = file.map_err(failed)?;
     Ok((file, Place { passing, wanted: wanted.to_owned(), published: false }))
 }
 
