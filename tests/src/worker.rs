@@ -53,9 +53,17 @@ impl Worker {
         Self { program, ..self }
     }
 
-    /// Whether it has been killed; it is reaped if so.
+    /// Whether it has been killed; it is reaped if so. One that is about to die of a SIGKILL makes no step any more, so either
+    /// its end or a step of every thread decides.
     pub fn has_been_killed(&mut self) -> Verdict<bool> {
-        let dead = self.program.our_child().ends_within(Duration::ZERO)?;
+        let start = read_progress(&self.progress);
+        let deadline = Deadline::after(Duration::from_secs(10), "the worker to make a step, or to die");
+        let dead = deadline.until(&[self.pid()], || {
+            if self.program.our_child().ends_within(Duration::ZERO)? {
+                return Ok(Some(true));
+            }
+            Ok(all_more(&read_progress(&self.progress), &start).then_some(false))
+        })?;
         if dead {
             self.program.await_killed()?;
         }
