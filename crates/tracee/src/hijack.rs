@@ -21,31 +21,28 @@
 //! by ptrace, and the kernel restarts the call itself.
 
 use crate::batch::{Answers, Batch};
+use crate::boot::{ALL_SIGNALS, AREA_LEN, boot};
+use crate::borrowed::Borrowed;
+use crate::cave::Cave;
 use crate::control;
 use crate::error::{TraceeError, call};
 use crate::freeze::Frozen;
 use crate::scratch::{SLOT_LEN, Scratch};
 use crate::server::{Part, Server};
+use crate::steps::{await_stop, next_syscall_stop, stop_again};
 use crate::{Result, StoppedTask};
-use rekindle_procfs::maps::{Mapping, Perms};
-use rekindle_sys::arch::{Regs, SignalFrame, StubEntry, stub_code, stub_entry_offset};
+use rekindle_procfs::maps::Mapping;
+use rekindle_sys::arch::{Regs, StubEntry};
 use rekindle_sys::futex::{self, RobustList, WAITERS};
 use rekindle_sys::shared::SharedArea;
-use rekindle_sys::wait::{self, Event};
-use rekindle_sys::{Errno, PAGE_SIZE, nr, ptrace, task, vm};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
+use rekindle_sys::{Errno, nr, ptrace, task, vm, wait};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-/// Length of the area shared with the host, in bytes.
-const AREA_LEN: usize = 256 * 1024;
 /// Where in it the recovery table lies.
 const RECOVERY_TABLE: usize = 512;
 /// Where the room for tables and data begins.
 const ARENA: usize = 4096;
-/// Signals are all blocked in the stub, but for the two that cannot be.
-const ALL_SIGNALS: u64 = !0;
 
 /// A process one of whose threads runs batches for us. Dropping it gives the thread back.
 pub struct Hijack<'f> {
@@ -59,44 +56,6 @@ pub struct Hijack<'f> {
     remote: u64,
     robust: RobustList,
     left: bool,
-}
-
-/// What a thread was like before we borrowed it.
-struct Borrowed {
-    task: StoppedTask,
-    regs: Regs,
-    sigmask: u64,
-    xsave: Vec<u8>,
-}
-
-impl Borrowed {
-    fn of(task: &StoppedTask) -> Result<Self> {
-        Ok(Self { task: task.clone(), regs: task.regs()?, sigmask: task.sigmask()?, xsave: task.xsave()? })
-    }
-
-    /// The frame that leads back, for `rsp` = its address + 8.
-    fn frame(&self, address: u64) -> Vec<u8> {
-        let mut regs = self.regs;
-        restart_by_hand(&mut regs);
-        SignalFrame::build(address, &regs, self.sigmask, &self.xsave)
-    }
-
-    /// Puts mask and registers back. The mask first: if we die in between, the thread is still in the stub, whose
-    /// way back ends with its own mask; the other way round it would go on with all signals blocked.
-    fn give_back(&self) -> Result<()> {
-        self.task.set_sigmask(self.sigmask)?;
-        self.task.set_regs(&self.regs)
-    }
-}
-
-/// What the kernel does on return from an interrupted system call (arch/x86/kernel/signal.c), for a task that will
-/// not return that way.
-fn restart_by_hand(regs: &mut Regs) {
-    const ERESTARTSYS: i64 = -512;
-    const ERESTART_RESTARTBLOCK: i64 = -516;
-    if regs.in_syscall().is_some() && (ERESTART_RESTARTBLOCK..=ERESTARTSYS).contains(&regs.syscall_result()) {
-        regs.reexecute_syscall();
-    }
 }
 
 impl<'f> Hijack<'f> {
@@ -159,11 +118,6 @@ impl<'f> Hijack<'f> {
     /// The host's registers as they were before it was borrowed.
     pub fn host_regs(&self) -> &Regs {
         &self.host.regs
-    }
-
-    /// The host's signal mask as it was before it was borrowed.
-    pub fn host_sigmask(&self) -> u64 {
-        self.host.sigmask
     }
 
     /// Start and end of the one mapping that is ours and not the program's.
@@ -385,246 +339,4 @@ struct Asked {
     borrowed: Borrowed,
     table: u64,
     part: Part,
-}
-
-/// Runs the host through `boot` and stops it before it would undo that. Gives the shared area, its address in the
-/// process, and the descriptor that is still open to it, if there is one.
-fn boot(
-    host: &Borrowed,
-    cave: &Cave,
-    frame_at: u64,
-    held: &mut Vec<i32>,
-) -> Result<(SharedArea, u64, Option<i32>)> {
-    let tid = host.task.tid();
-    let by_mapping = may_open_map_files();
-    let preset = if by_mapping { preset_mmap(cave, host.regs) } else { preset_memfd(cave, host.regs) };
-    let mut regs = Regs { rsp: frame_at + 8, r15: AREA_LEN as u64, orig_rax: u64::MAX, ..preset };
-    host.task.set_regs(&regs)?;
-    host.task.set_sigmask(ALL_SIGNALS)?;
-    let undo = if by_mapping { nr::MUNMAP } else { nr::CLOSE };
-    while regs.orig_rax != u64::from(undo) {
-        step_to_syscall_stop(tid, held)?;
-        regs = host.task.regs()?;
-    }
-    let shared = if by_mapping {
-        share_mapping(tid, regs.r14).map(|area| (area, regs.r14, None))
-    } else {
-        let fd = regs.r14 as i64 as i32;
-        share_memfd(tid, regs.rbx, fd).map(|area| (area, regs.rbx, Some(fd)))
-    };
-    if shared.is_err() {
-        // Let it undo what it did: to the exit from munmap.
-        while regs.orig_rax != u64::from(nr::MUNMAP) {
-            step_to_syscall_stop(tid, held)?;
-            regs = host.task.regs()?;
-        }
-        step_to_syscall_stop(tid, held)?;
-        call(tid, "PTRACE_INTERRUPT", ptrace::interrupt(tid))?;
-        call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
-        wait_for_stop(tid, held)?;
-    }
-    // Stopped at the entry into the call that would undo it: setting the registers skips that call.
-    shared
-}
-
-/// `mmap(NULL, AREA_LEN, PROT_READ|PROT_WRITE, MAP_SHARED|MAP_ANONYMOUS, -1, 0)`
-fn preset_mmap(cave: &Cave, before: Regs) -> Regs {
-    Regs {
-        rip: cave.entry(StubEntry::Boot),
-        rax: u64::from(nr::MMAP),
-        rdi: 0,
-        rsi: AREA_LEN as u64,
-        rdx: 3,
-        r10: 0x21,
-        r8: u64::MAX,
-        r9: 0,
-        ..before
-    }
-}
-
-/// `memfd_create(name, MFD_CLOEXEC)`
-fn preset_memfd(cave: &Cave, before: Regs) -> Regs {
-    Regs {
-        rip: cave.entry(StubEntry::BootMemfd),
-        rax: u64::from(nr::MEMFD_CREATE),
-        rdi: cave.name_address(),
-        rsi: 1,
-        ..before
-    }
-}
-
-/// Whether we may open what is behind a mapping (`CAP_CHECKPOINT_RESTORE` or `CAP_SYS_ADMIN`). Then the shared area
-/// needs no descriptor in the process, which may have none left, and no `ftruncate`, which its limit on the size of
-/// files may forbid.
-fn may_open_map_files() -> bool {
-    let own = std::fs::read_dir("/proc/self/map_files").ok().and_then(|mut dir| dir.next()?.ok());
-    own.is_some_and(|entry| match File::open(entry.path()) {
-        Ok(_) => true,
-        Err(error) => error.raw_os_error() != Some(Errno::PERM.raw_os_error()),
-    })
-}
-
-fn failed_call(value: u64) -> Errno {
-    Errno::from_raw_os_error(-(value as i64) as i32)
-}
-
-/// Maps the process's new shared mapping here too.
-fn share_mapping(tid: i32, remote: u64) -> Result<SharedArea> {
-    if crate::batch::is_error(remote) {
-        return call(tid, "mapping shared memory in it", Err(failed_call(remote)));
-    }
-    let path = format!("/proc/{tid}/map_files/{remote:x}-{:x}", remote + AREA_LEN as u64);
-    let file = std::fs::OpenOptions::new().read(true).write(true).open(path);
-    let file = file.map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO));
-    let file = call(tid, "opening its shared memory", file)?;
-    call(tid, "mapping its shared memory", SharedArea::map(&file, AREA_LEN))
-}
-
-/// Maps the process's new memory file here too.
-fn share_memfd(tid: i32, remote: u64, fd: i32) -> Result<SharedArea> {
-    if fd < 0 {
-        return call(tid, "creating shared memory in it", Err(failed_call(i64::from(fd) as u64)));
-    }
-    if crate::batch::is_error(remote) {
-        return call(tid, "mapping shared memory in it", Err(failed_call(remote)));
-    }
-    let file = (|| {
-        let pid = rustix::process::Pid::from_raw(tid).ok_or(Errno::SRCH)?;
-        // A pidfd of a thread needs Linux 6.9; the leader's serves as well, as threads share their descriptors.
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).or_else(|_| {
-            rustix::process::pidfd_open(leader_of(tid)?, rustix::process::PidfdFlags::empty())
-        })?;
-        rustix::process::pidfd_getfd(&pidfd, fd, rustix::process::PidfdGetfdFlags::empty())
-    })();
-    let file = File::from(call(tid, "fetching its shared memory", file)?);
-    call(tid, "mapping its shared memory", SharedArea::map(&file, AREA_LEN))
-}
-
-fn leader_of(tid: i32) -> rekindle_sys::Result<rustix::process::Pid> {
-    let bytes = std::fs::read(format!("/proc/{tid}/status")).map_err(|_| Errno::SRCH)?;
-    let status = rekindle_procfs::status::parse(&bytes).map_err(|_| Errno::SRCH)?;
-    rustix::process::Pid::from_raw(status.tgid).ok_or(Errno::SRCH)
-}
-
-/// Runs a task to its next system-call stop; signals that cannot be blocked are noted in `held`.
-pub(crate) fn step_to_syscall_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
-    loop {
-        call(tid, "PTRACE_SYSCALL", ptrace::cont_to_syscall(tid))?;
-        match call(tid, "wait4", wait::wait(tid))? {
-            Event::SyscallStop => return Ok(()),
-            event => note(tid, event, held)?,
-        }
-    }
-}
-
-pub(crate) fn wait_for_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
-    loop {
-        match call(tid, "wait4", wait::wait(tid))? {
-            Event::Stop(_) => return Ok(()),
-            event => note(tid, event, held)?,
-        }
-        call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
-    }
-}
-
-fn note(tid: i32, event: Event, held: &mut Vec<i32>) -> Result<()> {
-    match event {
-        Event::Exited(_) | Event::Killed(_) => Err(TraceeError::Died { tid, how: format!("{event:?}") }),
-        Event::Signal(signal) if [4, 7, 11, 31].contains(&signal) => {
-            let event = rekindle_sys::signal::name(signal);
-            Err(TraceeError::Unexpected { tid, event, during: "the stub" })
-        }
-        Event::Signal(signal) => {
-            held.push(signal);
-            Ok(())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn next_syscall_stop(tid: i32, server: &mut Server) -> Result<()> {
-    step_to_syscall_stop(tid, server.held_signals_mut())
-}
-
-fn await_stop(tid: i32, server: &mut Server) -> Result<()> {
-    wait_for_stop(tid, server.held_signals_mut())
-}
-
-/// Stops a task that runs in the stub.
-pub(crate) fn stop_again(tid: i32, server: &mut Server) -> Result<()> {
-    call(tid, "PTRACE_INTERRUPT", ptrace::interrupt(tid))?;
-    await_stop(tid, server)
-}
-
-/// Room for the stub in the process: the unused tail of the last page of an executable mapping.
-struct Cave {
-    pid: i32,
-    address: u64,
-}
-
-/// The name of the shared memory, as it shows in /proc/PID/maps while it is there. It lies behind the stub's code.
-const AREA_NAME: &[u8] = b"rekindle\0";
-
-/// Takes out of `code`, read from a process, what is left there of a stub whose supervisor died.
-pub fn wipe_leftover(code: &mut [u8]) {
-    let stub = Cave::contents();
-    if let Some(at) = code.windows(stub.len()).position(|window| window == stub) {
-        code[at..at + stub.len()].fill(0);
-    }
-}
-
-impl Cave {
-    /// The vDSO's tail if it has room (it has, on every kernel so far), else that of another file's code.
-    fn find(pid: i32, mappings: &[Mapping]) -> Result<Self> {
-        let executable = |m: &&Mapping| {
-            m.perms.contains(Perms::EXEC | Perms::READ) && !m.perms.intersects(Perms::SHARED | Perms::WRITE)
-        };
-        let vdso = mappings.iter().filter(|m| m.name == b"[vdso]");
-        let files = mappings.iter().filter(|m| m.is_file());
-        let len = Self::contents().len() as u64;
-        for mapping in vdso.chain(files).filter(executable) {
-            let address = (mapping.end - len) & !15;
-            let mut tail = vec![0; (mapping.end - address) as usize];
-            let read = vm::read(pid, address, &mut tail);
-            let unused = tail.iter().all(|byte| *byte == 0) || tail.starts_with(stub_code());
-            if read == Ok(tail.len()) && unused && mapping.end - address <= PAGE_SIZE {
-                return Ok(Self { pid, address });
-            }
-        }
-        let why = "no executable mapping ends in unused bytes";
-        Err(TraceeError::NoRoom { pid, what: "the stub", why })
-    }
-
-    fn contents() -> Vec<u8> {
-        [stub_code(), AREA_NAME].concat()
-    }
-
-    fn fill(&self) -> Result<()> {
-        self.write(&Self::contents())
-    }
-
-    fn wipe(&self) -> Result<()> {
-        self.write(&vec![0; Self::contents().len()])
-    }
-
-    /// Writes through /proc/PID/mem, which goes past the protection of the mapping, to a page of the process's own.
-    fn write(&self, bytes: &[u8]) -> Result<()> {
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .open(format!("/proc/{}/mem", self.pid))
-            .and_then(|mem| mem.write_all_at(bytes, self.address));
-        written.map_err(|error| TraceeError::Proc {
-            pid: self.pid,
-            file: "mem".into(),
-            why: error.to_string(),
-        })
-    }
-
-    fn entry(&self, entry: StubEntry) -> u64 {
-        self.address + stub_entry_offset(entry)
-    }
-
-    fn name_address(&self) -> u64 {
-        self.address + stub_code().len() as u64
-    }
 }

@@ -11,6 +11,9 @@
 //! is killed when it is dropped before its release, or when we die.
 
 pub mod batch;
+mod boot;
+mod borrowed;
+pub mod cave;
 pub mod control;
 pub mod error;
 pub mod freeze;
@@ -18,6 +21,7 @@ pub mod hijack;
 pub mod newborn;
 mod scratch;
 pub mod server;
+mod steps;
 pub mod task;
 
 pub use batch::{Answers, Arg, Batch, Data, StepId};

@@ -14,7 +14,7 @@ use crate::control;
 use crate::error::{TraceeError, call};
 use crate::server::{Part, Server};
 use crate::task::StoppedTask;
-use crate::{Result, hijack};
+use crate::{Result, steps};
 use rekindle_sys::arch::{Regs, StubEntry, stub_code, stub_entry_offset};
 pub use rekindle_sys::clone::Kinship;
 use rekindle_sys::clone::{Offspring, clone_args, clone_into_stub};
@@ -75,7 +75,7 @@ impl Newborn {
     /// long after its memory is gone.
     fn forget_our_rseq(&mut self) -> Result<()> {
         const RSEQ_FLAG_UNREGISTER: i32 = 1;
-        hijack::stop_again(self.pid, &mut self.leader)?;
+        steps::stop_again(self.pid, &mut self.leader)?;
         let inherited = StoppedTask::new(self.pid, None).rseq();
         call(self.pid, "PTRACE_CONT", ptrace::cont(self.pid, 0))?;
         if let Some(area) = inherited.filter(|area| area.address != 0) {
@@ -170,7 +170,7 @@ impl Newborn {
     pub fn stop(&mut self) -> Result<Vec<StoppedTask>> {
         let mut tasks = Vec::new();
         for server in std::iter::once(&mut self.leader).chain(&mut self.threads) {
-            hijack::stop_again(server.tid(), server)?;
+            steps::stop_again(server.tid(), server)?;
             tasks.push(StoppedTask::new(server.tid(), None));
         }
         Ok(tasks)
@@ -186,10 +186,10 @@ impl Newborn {
         task.set_regs(&Regs { rip, rax: nr, rdi, rsi, rdx, r10, r8, r9, orig_rax: u64::MAX, ..before })?;
         let tid = task.tid();
         let mut held = Vec::new();
-        hijack::step_to_syscall_stop(tid, &mut held)?;
+        steps::step_to_syscall_stop(tid, &mut held)?;
         call(tid, "PTRACE_INTERRUPT", ptrace::interrupt(tid))?;
         call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
-        hijack::wait_for_stop(tid, &mut held)?;
+        steps::wait_for_stop(tid, &mut held)?;
         Ok(task.regs()?.syscall_result())
     }
 
@@ -208,15 +208,15 @@ impl Newborn {
         leader.set_regs(&Regs { rip, r14: start, r15: end - start, orig_rax: u64::MAX, ..regs })?;
         let tid = leader.tid();
         let mut held = Vec::new();
-        hijack::step_to_syscall_stop(tid, &mut held)?;
-        hijack::step_to_syscall_stop(tid, &mut held)?;
+        steps::step_to_syscall_stop(tid, &mut held)?;
+        steps::step_to_syscall_stop(tid, &mut held)?;
         let unmapped = leader.regs()?.syscall_result();
         if unmapped != 0 {
             return call(tid, "unmapping the stub", Err(Errno::from_raw_os_error(-unmapped as i32)));
         }
         call(tid, "PTRACE_INTERRUPT", ptrace::interrupt(tid))?;
         call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
-        hijack::wait_for_stop(tid, &mut held)
+        steps::wait_for_stop(tid, &mut held)
     }
 
     /// Lets all tasks go. From here on the process lives by itself; it is a child of ours.

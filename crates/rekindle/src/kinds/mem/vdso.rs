@@ -51,7 +51,7 @@ pub fn read<'m>(pid: i32, mappings: impl Iterator<Item = &'m Mapping>) -> Result
     if read != Ok(record.code.len()) {
         return Err(Error::proc(pid, "mem", "the vDSO cannot be read"));
     }
-    rekindle_tracee::hijack::wipe_leftover(&mut record.code);
+    rekindle_tracee::cave::wipe_leftover(&mut record.code);
     Ok(Some(record))
 }
 

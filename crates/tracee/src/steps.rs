@@ -1,0 +1,57 @@
+//! Small moves of a task in the stub: to its next stop at a system call, or to the stop that an interrupt brings.
+
+use crate::Result;
+use crate::error::{TraceeError, call};
+use crate::server::Server;
+use rekindle_sys::ptrace;
+use rekindle_sys::wait::{self, Event};
+
+/// Runs a task to its next system-call stop; signals that cannot be blocked are noted in `held`.
+pub(crate) fn step_to_syscall_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
+    loop {
+        call(tid, "PTRACE_SYSCALL", ptrace::cont_to_syscall(tid))?;
+        match call(tid, "wait4", wait::wait(tid))? {
+            Event::SyscallStop => return Ok(()),
+            event => note(tid, event, held)?,
+        }
+    }
+}
+
+pub(crate) fn wait_for_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
+    loop {
+        match call(tid, "wait4", wait::wait(tid))? {
+            Event::Stop(_) => return Ok(()),
+            event => note(tid, event, held)?,
+        }
+        call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
+    }
+}
+
+fn note(tid: i32, event: Event, held: &mut Vec<i32>) -> Result<()> {
+    match event {
+        Event::Exited(_) | Event::Killed(_) => Err(TraceeError::Died { tid, how: format!("{event:?}") }),
+        Event::Signal(signal) if [4, 7, 11, 31].contains(&signal) => {
+            let event = rekindle_sys::signal::name(signal);
+            Err(TraceeError::Unexpected { tid, event, during: "the stub" })
+        }
+        Event::Signal(signal) => {
+            held.push(signal);
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn next_syscall_stop(tid: i32, server: &mut Server) -> Result<()> {
+    step_to_syscall_stop(tid, server.held_signals_mut())
+}
+
+pub(crate) fn await_stop(tid: i32, server: &mut Server) -> Result<()> {
+    wait_for_stop(tid, server.held_signals_mut())
+}
+
+/// Stops a task that runs in the stub.
+pub(crate) fn stop_again(tid: i32, server: &mut Server) -> Result<()> {
+    call(tid, "PTRACE_INTERRUPT", ptrace::interrupt(tid))?;
+    await_stop(tid, server)
+}
