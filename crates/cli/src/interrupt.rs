@@ -106,3 +106,16 @@ fn interrupt(signal: i32, undo: impl Fn() -> Undone, over: &Mutex<bool>, json: b
         std::thread::sleep(Duration::from_millis(1));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::passing_name;
+    use std::path::Path;
+
+    /// tests/command_line.rs sees to it that the library uses the same name.
+    #[test]
+    fn the_passing_name_is_beside_the_image() {
+        let part = format!("dir/job.rkd.{}.part", std::process::id());
+        assert_eq!(passing_name(Path::new("dir/job.rkd")), Path::new(&part));
+    }
+}

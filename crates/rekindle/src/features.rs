@@ -285,8 +285,12 @@ fn yes<T>(result: Result<T, Errno>) -> Found {
     result.map(|_| None).map_err(errno_text)
 }
 
+fn why(error: &std::io::Error) -> String {
+    Errno::from_io_error(error).map_or_else(|| error.to_string(), errno_text)
+}
+
 fn readable(path: &str) -> Found {
-    std::fs::read(path).map(|_| None).map_err(|error| format!("{path}: {error}"))
+    std::fs::read(path).map(|_| None).map_err(|error| format!("{path}: {}", why(&error)))
 }
 
 /// The first line of a file, if there is one.
@@ -295,7 +299,7 @@ fn line(path: &str) -> Option<String> {
 }
 
 fn own_status() -> Result<Status, String> {
-    let bytes = std::fs::read("/proc/self/status").map_err(|error| error.to_string())?;
+    let bytes = std::fs::read("/proc/self/status").map_err(|error| why(&error))?;
     rekindle_procfs::status::parse(&bytes).map_err(|error| error.to_string())
 }
 
@@ -306,7 +310,7 @@ fn capability(number: u32) -> Found {
 }
 
 fn scan(any_of: PageIs) -> Found {
-    let pagemap = File::open("/proc/self/pagemap").map_err(|error| error.to_string())?;
+    let pagemap = File::open("/proc/self/pagemap").map_err(|error| why(&error))?;
     let none = PageIs::empty();
     let filter = PageFilter { all_of: none, none_of: none, any_of, tell: any_of };
     let here = &raw const filter as u64 & !(rekindle_sys::PAGE_SIZE - 1);
@@ -418,9 +422,9 @@ fn map_vdso() -> Found {
 }
 
 fn map_files() -> Found {
-    let entries = std::fs::read_dir("/proc/self/map_files").map_err(|error| error.to_string())?;
+    let entries = std::fs::read_dir("/proc/self/map_files").map_err(|error| why(&error))?;
     let first = entries.flatten().next().ok_or("it is empty")?;
-    File::open(first.path()).map(|_| None).map_err(|error| error.to_string())
+    File::open(first.path()).map(|_| None).map_err(|error| why(&error))
 }
 
 fn anon_names() -> Found {
@@ -428,7 +432,7 @@ fn anon_names() -> Found {
 }
 
 fn hugetlb() -> Found {
-    let pools = std::fs::read_dir("/sys/kernel/mm/hugepages").map_err(|error| error.to_string())?;
+    let pools = std::fs::read_dir("/sys/kernel/mm/hugepages").map_err(|error| why(&error))?;
     let pools = pools.flatten().map(|pool| {
         let count = line(&pool.path().join("nr_hugepages").to_string_lossy()).unwrap_or_default();
         format!("{count} of {}", pool.file_name().to_string_lossy().trim_start_matches("hugepages-"))
@@ -457,7 +461,7 @@ fn userfaultfd() -> Found {
 
 /// A new mapping is soft-dirty from the beginning, where there is such a thing.
 fn soft_dirty() -> Found {
-    let smaps = std::fs::read("/proc/self/smaps").map_err(|error| error.to_string())?;
+    let smaps = std::fs::read("/proc/self/smaps").map_err(|error| why(&error))?;
     let mappings = rekindle_procfs::smaps::parse(&smaps).map_err(|error| error.to_string())?;
     let any = mappings.iter().any(|entry| entry.vm_flags.has(*b"sd"));
     if any { Ok(None) } else { Err("this kernel does not have it".into()) }

@@ -97,11 +97,12 @@ fn machine(json: bool) -> Result<bool, Failure> {
             let rows = features.iter().filter(|feature| feature.required == required);
             rows.for_each(|feature| text.push_str(&feature_text(feature)));
         }
-        text.push_str(if good {
-            "\nPrograms can be checkpointed and restored here.\n"
-        } else {
-            "\nSomething is missing that rekindle cannot do without: see the lines with NO above.\n"
-        });
+        let missing = features.iter().filter(|feature| feature.required && !feature.present);
+        let missing: Vec<_> = missing.map(|feature| feature.name).collect();
+        let _ = match missing.join(", ") {
+            none if none.is_empty() => writeln!(text, "\nPrograms can be checkpointed and restored here."),
+            missing => writeln!(text, "\nrekindle cannot do without what is missing here: {missing}."),
+        };
         show::print(&text)?;
     }
     Ok(good)

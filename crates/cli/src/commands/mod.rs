@@ -25,7 +25,7 @@ pub(crate) enum Command {
     Man(man::Args),
     /// The program that the demo saves where there is no python3
     #[command(hide = true)]
-    DemoProgram,
+    DemoProgram(demo::program::Args),
     /// The names of the points at which REKINDLE_FAULT can make a command die or fail
     #[command(hide = true)]
     FaultPoints,
@@ -43,7 +43,7 @@ impl Command {
             Self::Demo(args) => demo::run(&args),
             Self::Completions(args) => completions::run(&args),
             Self::Man(args) => man::run(&args),
-            Self::DemoProgram => demo::program::run(),
+            Self::DemoProgram(args) => demo::program::run(&args),
             Self::FaultPoints => fault_points::run(),
         }
     }

@@ -16,10 +16,17 @@ const MEMORY: usize = 64 << 20;
 /// Steps between two looks at whether to end.
 const BURST: u64 = 20_000;
 
+/// See the module's story.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The process that it is the program of; it ends when that is gone
+    parent: u32,
+}
+
 /// Counts until it is told to end by `SIGTERM`, or its parent is gone.
-pub(crate) fn run() -> Outcome {
+pub(crate) fn run(args: &Args) -> Outcome {
+    let parent = args.parent;
     let failed = |error| Failure::io("the demo's program", &error);
-    let parent = std::os::unix::process::parent_id();
     let term = SignalSet::of([Signal::TERM.as_raw()]);
     sigwait::hold(term).map_err(|errno| failed(errno.into()))?;
     let mut memory = vec![0; MEMORY];

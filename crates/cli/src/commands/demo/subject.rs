@@ -29,7 +29,7 @@ impl Subject {
     pub(super) fn start(place: &Path, python: bool) -> Result<Self, Failure> {
         let (output, errors) = (place.join("output"), place.join("errors"));
         let launch = |mut command: Command| -> io::Result<u32> {
-            command.current_dir(place).stdin(Stdio::null());
+            command.arg(std::process::id().to_string()).current_dir(place).stdin(Stdio::null());
             command.stdout(append(&output)?).stderr(append(&errors)?);
             Ok(command.spawn()?.id())
         };
