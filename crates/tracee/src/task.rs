@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::error::call;
-use rekindle_sys::arch::Regs;
+use rekindle_sys::arch::{Regs, xsave};
 use rekindle_sys::ptrace::{self, Queue, RseqConfiguration, SigInfo};
 
 /// A task that we hold stopped. It stays so until whoever holds it lets it go.
@@ -38,8 +38,11 @@ impl StoppedTask {
         call(self.tid, "reading its floating-point state", ptrace::get_xsave(self.tid))
     }
 
-    /// Sets the XSAVE area.
+    /// Sets the XSAVE area. One from a processor with fewer features leaves the others in their initial state; from one
+    /// with more it fits as long as those were not in use. Otherwise: `EINVAL`.
     pub fn set_xsave(&self, area: &[u8]) -> Result<()> {
+        let own = self.xsave()?;
+        let area = &xsave::fit(area, own.len());
         call(self.tid, "setting its floating-point state", ptrace::set_xsave(self.tid, area))
     }
 

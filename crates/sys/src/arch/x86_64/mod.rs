@@ -3,6 +3,7 @@
 mod frame;
 mod regs;
 mod stub;
+pub mod xsave;
 
 pub use frame::{FRAME_FIXED_LEN, SignalFrame};
 pub use regs::{Regs, UserDesc, XSAVE_MAX_LEN};
