@@ -10,6 +10,7 @@ pub mod arch;
 pub mod clone;
 pub mod fs;
 pub mod futex;
+pub mod library;
 pub mod nr;
 pub mod probe;
 pub mod ptrace;

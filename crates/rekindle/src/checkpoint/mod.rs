@@ -29,7 +29,9 @@ use crate::view::ProcessView;
 use crate::waits;
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
 use rekindle_tracee::{Batch, Frozen, Hijack};
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -48,6 +50,8 @@ pub struct Checkpoint<'p> {
     timeout: Duration,
     codec: Codec,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
+    /// Device and inode of the file that the image goes to, where the program may have it open.
+    image_file: Option<(u64, u64)>,
 }
 
 /// What a checkpoint did.
@@ -72,7 +76,8 @@ pub struct Report {
 impl<'p> Checkpoint<'p> {
     /// A checkpoint of a process. The program goes on afterwards.
     pub fn of(pid: i32) -> Self {
-        Self { pid, kill: false, timeout: Duration::from_secs(10), codec: Codec::Raw, progress: None }
+        let timeout = Duration::from_secs(10);
+        Self { pid, kill: false, timeout, codec: Codec::Raw, progress: None, image_file: None }
     }
 
     /// Whether to kill the program once its image is complete.
@@ -107,6 +112,17 @@ impl<'p> Checkpoint<'p> {
         self.run(file, |file| place.publish(file))
     }
 
+    /// Makes it, into an open file, from where its offset is; the image of a regular file is on the disk when this
+    /// returns. The program itself may have the file open: it is not compared at a restore, as it holds the image.
+    pub fn to_open_file(self, file: File) -> Result<Report, Error> {
+        let meta = file.metadata().map_err(|error| Error::io("looking at the image's file", &error))?;
+        if !meta.is_file() {
+            return self.to(file);
+        }
+        let own = Self { image_file: Some((meta.dev(), meta.ino())), ..self };
+        own.run(file, |file| file.sync_all().map_err(|error| Error::io("syncing the image", &error)))
+    }
+
     fn run<W: Write + Send>(
         self,
         out: W,
@@ -125,7 +141,7 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-frozen")?;
         let view = ProcessView { waits, ..survey(self.pid)? };
         fault::point("checkpoint-surveyed-again")?;
-        let (plan, shared) = capture(&view, &mut frozen)?;
+        let (plan, shared) = capture(&view, &mut frozen, FileTable::of(self.image_file))?;
         let counts = plan.processes.first().map(|p| (p.tasks.len(), p.mappings.len(), p.descriptors.len()));
         let (out, summary, page_bytes) = self.write(out, plan, &view, &shared)?;
         fault::point("checkpoint-finished")?;
@@ -189,8 +205,12 @@ fn survey(pid: i32) -> Result<ProcessView, Error> {
 }
 
 /// Everything about a frozen process but the contents of its memory.
-fn capture(view: &ProcessView, frozen: &mut Frozen) -> Result<(Plan, SharedTable), Error> {
-    let (mut files, mut shared) = (FileTable::default(), SharedTable::default());
+fn capture(
+    view: &ProcessView,
+    frozen: &mut Frozen,
+    mut files: FileTable,
+) -> Result<(Plan, SharedTable), Error> {
+    let mut shared = SharedTable::default();
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
     if let Some(vdso) = &vdso {

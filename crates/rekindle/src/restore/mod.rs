@@ -25,7 +25,7 @@ use rekindle_image::{PageBuffer, Reader};
 use rekindle_tracee::newborn::Kinship;
 use rekindle_tracee::{Batch, Newborn, StoppedTask};
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -77,11 +77,18 @@ impl Restore<'_, File> {
         let path = path.as_ref();
         let failed = |error: std::io::Error| Error::io(format!("opening {}", path.display()), &error);
         let file = File::open(path).map_err(failed)?;
-        let meta = file.metadata().map_err(failed)?;
-        if meta.is_dir() {
+        if file.metadata().map_err(failed)?.is_dir() {
             return Err(failed(std::io::Error::from_raw_os_error(libc::EISDIR)));
         }
-        if meta.is_file() {
+        Self::from_open_file(file)
+    }
+
+    /// A restore from an open file, from where its offset is. A regular one that is read from its start is verified
+    /// first.
+    pub fn from_open_file(mut file: File) -> Result<Self, Error> {
+        let failed = |error: std::io::Error| Error::io("looking at the image's file", &error);
+        let meta = file.metadata().map_err(failed)?;
+        if meta.is_file() && file.stream_position().map_err(failed)? == 0 {
             let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
             rekindle_image::verify(&file, meta.len(), threads)?;
         }

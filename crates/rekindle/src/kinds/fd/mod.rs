@@ -125,9 +125,9 @@ impl<'a> Files<'a> {
         Self { by_id: records.iter().map(|record| (record.id, record)).collect() }
     }
 
-    /// The path of a file; empty for an id that the plan has been checked not to contain.
+    /// The path to open a file by; empty for an id that the plan has been checked not to contain.
     pub fn path(&self, id: u32) -> &'a [u8] {
-        self.by_id.get(&id).map_or(&[], |record| &record.path)
+        self.by_id.get(&id).map_or(&[], |record| record.path_to_open())
     }
 
     /// Whether there is a file of this id.

@@ -1,4 +1,7 @@
 //! Regular files by path: offset, flags, append.
+//!
+//! A program that writes its own image has that file open. The image may have got another name since; where the old one
+//! leads nowhere, the restored descriptor leads to /dev/null.
 
 use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
 use crate::error::Error;

@@ -33,11 +33,23 @@ pub struct Record {
     /// Device number of a device file.
     #[prost(uint64, tag = "7")]
     pub rdev: u64,
+    /// The image was being written to this very file: it is another one by now, and may have another name.
+    #[prost(bool, tag = "8")]
+    pub holds_image: bool,
 }
 
 impl Record {
+    /// The path to open it by. An image that has another name by now is not searched for: nothing is there instead.
+    pub fn path_to_open(&self) -> &[u8] {
+        let there = || std::fs::metadata(Path::new(OsStr::from_bytes(&self.path))).is_ok_and(|m| m.is_file());
+        if self.holds_image && !there() { b"/dev/null" } else { &self.path }
+    }
+
     /// Looks at the file that is there now. `Err` holds the sentence that says how it differs.
     pub fn compare(&self, accept_changed: bool) -> Result<(), String> {
+        if self.holds_image {
+            return Ok(());
+        }
         let path = show(&self.path);
         let found = std::fs::metadata(Path::new(OsStr::from_bytes(&self.path)))
             .map_err(|error| format!("{path}, which the program has open or mapped, cannot be found ({error}); put it back where it was"))?;
@@ -73,9 +85,17 @@ impl Record {
 pub struct FileTable {
     by_path: HashMap<Vec<u8>, usize>,
     records: Vec<Record>,
+    /// Device and inode of the file that the image goes to.
+    image_file: Option<(u64, u64)>,
 }
 
 impl FileTable {
+    /// An empty one. `image_file` is device and inode of the file that the image goes to, if it goes to one that the
+    /// program may have open.
+    pub fn of(image_file: Option<(u64, u64)>) -> Self {
+        Self { image_file, ..Self::default() }
+    }
+
     /// The id of the file at a path; its state is taken at the first mention. `state` is a path that leads to the
     /// very file even when its name has been taken by another, such as a link below /proc/PID.
     pub fn id(&mut self, path: &[u8], state: &Path) -> Result<u32, Error> {
@@ -95,6 +115,7 @@ impl FileTable {
             mtime: meta.mtime(),
             mtime_nsec: meta.mtime_nsec() as u32,
             rdev: meta.rdev(),
+            holds_image: self.image_file == Some((meta.dev(), meta.ino())),
         });
         Ok(id)
     }

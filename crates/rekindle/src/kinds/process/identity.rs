@@ -81,6 +81,8 @@ impl ProcessKind for Identity {
     }
 }
 
+/// Its children, but for the one that makes the checkpoint: it is no part of the program, which is told by wait(2) that
+/// it is not there once it has been restored.
 fn children_of(view: &ProcessView) -> Vec<i32> {
     let mut children = Vec::new();
     for thread in &view.threads {
@@ -89,5 +91,6 @@ fn children_of(view: &ProcessView) -> Vec<i32> {
         let listed = crate::view::parse(view.pid, &path, rekindle_procfs::children::parse);
         children.extend(listed.unwrap_or_default());
     }
+    children.retain(|child| *child != std::process::id() as i32);
     children
 }
