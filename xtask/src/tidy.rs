@@ -26,6 +26,7 @@ const LONGEST_FILE: usize = 600;
 const MAY_USE: &[(&str, &[&str])] = &[
     ("rekindle-cli", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
     ("rekindle-criu", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
+    ("rekindle-capi", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
     ("rekindle", &["rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
     ("rekindle-tracee", &["rekindle-procfs", "rekindle-sys"]),
     ("rekindle-image", &[]), // knows no Linux
