@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 /// Operations shorter than this are not worth a bar.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+const STYLE: &str = "{msg} {wide_bar} {binary_bytes} of {binary_total_bytes}, {eta} left";
+
 /// A bar, perhaps never seen. It is wiped away when dropped.
 pub(crate) struct Bar {
     what: &'static str,
@@ -28,17 +30,16 @@ impl Bar {
         if !self.on_terminal || self.begun.elapsed() < PATIENCE {
             return;
         }
-        let bar = self.bar.get_or_init(|| self.draw());
+        let bar = self.bar.get_or_init(|| self.begin(progress));
         bar.set_length(progress.total);
         bar.set_position(progress.done);
     }
 
-    fn draw(&self) -> ProgressBar {
-        let bar = ProgressBar::new(0).with_message(self.what).with_elapsed(self.begun.elapsed());
-        let style =
-            "{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}, {eta} left";
+    fn begin(&self, progress: Progress) -> ProgressBar {
+        let bar = ProgressBar::new(progress.total).with_position(progress.done);
+        let bar = bar.with_message(self.what).with_elapsed(self.begun.elapsed());
         // The template is constant and right; the default would do, too.
-        bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(ProgressStyle::with_template(STYLE).unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar
     }
 }
@@ -53,12 +54,20 @@ impl Drop for Bar {
 
 #[cfg(test)]
 mod tests {
+    use super::{Bar, STYLE};
+    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+    use rekindle::checkpoint::Progress;
+
     #[test]
-    fn the_template_is_right() {
-        let bar = super::Bar::new("saving").draw();
-        bar.set_length(10);
-        let style =
-            "{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}, {eta} left";
-        assert!(indicatif::ProgressStyle::with_template(style).is_ok());
+    fn the_style_is_right_and_fits_any_width() {
+        assert!(ProgressStyle::with_template(STYLE).is_ok());
+        assert!(STYLE.contains("wide_bar"));
+    }
+
+    #[test]
+    fn a_bar_begins_where_the_operation_is() {
+        let bar: ProgressBar = Bar::new("saving").begin(Progress { done: 3, total: 10 });
+        bar.set_draw_target(ProgressDrawTarget::hidden());
+        assert_eq!((bar.position(), bar.length()), (3, Some(10)));
     }
 }

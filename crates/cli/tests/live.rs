@@ -1,4 +1,5 @@
-//! `rekindle restore` as the parent of a program in the foreground: signals passed on, stops followed, the end copied.
+//! What only a machine that allows it can show: `rekindle restore` as the parent of a program in the foreground (signals
+//! passed on, stops followed, the end copied), and the demo.
 //!
 //! The programs are shell scripts in a single process. What is typed on a terminal comes from the kernel and is another
 //! matter (src/foreground.rs): these signals are sent by a process.
@@ -7,7 +8,7 @@ use rekindle_tests::deadline::Deadline;
 use rekindle_tests::program::{Process, Program, await_gone};
 use rekindle_tests::rekindle::{self, Run, checkpoint_and_kill, restore, start_with_pipes};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::trial::{Context as _, Verdict, run, trial};
+use rekindle_tests::trial::{Context as _, Verdict, needs, run, trial};
 use rekindle_tests::{ensure, fail};
 use rustix::process::{Pid, Signal, WaitOptions, waitpid};
 use std::fs::File;
@@ -28,6 +29,8 @@ fn main() -> ExitCode {
             a_signal_before_the_program_runs_leaves_nothing,
         ),
         trial("what_follows_the_image_is_the_programs", what_follows_the_image_is_the_programs),
+        trial("demo_goes_through_with_python", || demo(&[])),
+        trial("demo_goes_through_with_a_program_of_its_own", || demo(&["--no-python"])),
         trial("detached_pid_is_told_where_the_program_does_not_write", detached_pid_is_told_apart),
     ])
 }
@@ -231,6 +234,20 @@ fn detached_pid_is_told_apart() -> Verdict {
             (true, true, false) | (false, false, true) => drop(restored),
             _ => fail!("the pid is {told:?}, standard output is {stdout:?}, standard error is {stderr:?}"),
         }
+    }
+    Ok(())
+}
+
+/// The whole story is told, and the exit code says that it is true.
+fn demo(extra: &[&str]) -> Verdict {
+    let machine = rekindle::run(&mut rekindle::command(["check"])?)?;
+    needs(machine.status.exit_status() == Some(0), "what `rekindle check` requires")?;
+    let outcome = rekindle::run(rekindle::command(["demo"])?.args(extra))?.succeeded()?;
+    let told = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    for step in
+        ["started", "saved", "gone", "verified", "restored", "goes on", "ended", "All as it should be"]
+    {
+        ensure!(told.contains(step), "the demo says nothing of '{step}': {told}");
     }
     Ok(())
 }
