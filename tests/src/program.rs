@@ -57,7 +57,8 @@ impl Process {
     }
 
     /// How it has ended, if it has and is our child; it is not reaped.
-    fn how_it_ended(&self) -> String {
+    #[must_use]
+    pub fn how_it_ended(&self) -> String {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         match waitid(WaitId::Pid(self.pid), options) {
             Ok(Some(status)) => {
