@@ -1,6 +1,6 @@
 //! `rekindle`: checkpoint and restore for running Linux processes, on the command line.
 //!
-//! This file takes the command line apart; each subcommand is a file of `commands`. What fails becomes a [`Failure`]:
+//! This file takes the command line apart; each subcommand is a file of `commands`. What fails becomes a `Failure`:
 //! one sentence on standard error, and an exit status that docs/exit-codes.md describes.
 
 mod commands;

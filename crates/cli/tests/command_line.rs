@@ -1,6 +1,8 @@
 //! The command line as its users meet it: arguments, help, exit codes, JSON, completions, manual pages. What it does to
 //! real programs is tested in tests/.
 
+#![expect(clippy::unwrap_used, reason = "in a test, and in what only tests call, a failure is a failure")]
+
 use serde_json::Value;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
