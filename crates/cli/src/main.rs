@@ -16,8 +16,10 @@ use commands::Command;
 use std::process::ExitCode;
 use tracing::level_filters::LevelFilter;
 
-/// Saves a running program into one file, and brings it back later: with its memory, its threads, its open files.
-/// The program need not be prepared, and does not notice.
+/// Save running programs, and bring them back
+///
+/// A program is saved into one file, with its memory, its threads and its open files, and goes on from there when it is
+/// brought back. It need not be prepared, and does not notice.
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, after_help = EXAMPLES, after_long_help = EXAMPLES_AND_CODES)]
 struct Cli {
