@@ -66,6 +66,21 @@ pub fn wait_child(pid: i32) -> Result<Event> {
     wait4(pid, libc::WUNTRACED | libc::WCONTINUED).map(|(_, status)| Event::from_status(status))
 }
 
+/// Waits until a child of ours has ended, and leaves it to be waited for once more (waitid(2), `WNOWAIT`). One that is
+/// there no more has ended too.
+pub fn await_end_of_child(pid: i32) -> Result<()> {
+    loop {
+        let flags = libc::WEXITED | libc::WNOWAIT | libc::__WALL;
+        let no_info = std::ptr::null_mut();
+        // SAFETY: Linux's waitid writes nothing when it is given no place for what it found.
+        match check(unsafe { libc::waitid(libc::P_PID, pid.cast_unsigned(), no_info, flags) }.into()) {
+            Err(crate::Errno::INTR) => {}
+            Ok(_) | Err(crate::Errno::CHILD) => return Ok(()),
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 fn wait4(pid: i32, options: i32) -> Result<(i32, i32)> {
     loop {
         let mut status = 0;

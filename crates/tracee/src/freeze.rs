@@ -121,6 +121,10 @@ impl Frozen {
         call(self.pid, "kill", signal::kill(self.pid, 9))?;
         // Threads report their end to us, their tracer; the leader, which comes first, only when all others have.
         for task in self.tasks.iter().rev() {
+            // A child of ours is left for whoever in our process counts on waiting for it.
+            if task.tid() == self.pid && is_our_child(self.pid) {
+                return call(self.pid, "waitid", wait::await_end_of_child(self.pid));
+            }
             while let Ok(event) = wait::wait(task.tid()) {
                 if matches!(event, Event::Exited(_) | Event::Killed(_)) {
                     break;
@@ -159,6 +163,10 @@ fn why_not_seized(tid: i32, errno: Errno) -> TraceeError {
         Some(tracer) if tracer != 0 => TraceeError::Traced { tid, tracer },
         _ => TraceeError::Call { tid, what: "PTRACE_SEIZE", errno },
     }
+}
+
+fn is_our_child(pid: i32) -> bool {
+    read_status(pid).is_some_and(|status| status.ppid == std::process::id().cast_signed())
 }
 
 fn read_status(tid: i32) -> Option<Status> {
