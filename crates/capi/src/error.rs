@@ -44,7 +44,10 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { errno: errno(&error), sentence: error.to_string() }
+        // What to do is said in words of the command line.
+        let sentence = error.to_string();
+        let sentence = sentence.replace("pass --accept-changed-files", "give REKINDLE_ACCEPT_CHANGED_FILES");
+        Self { errno: errno(&error), sentence }
     }
 }
 

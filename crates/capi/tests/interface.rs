@@ -6,12 +6,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails panics")]
 
 use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 
 const KILL: &str = "1";
 const NOTHING: &str = "0";
+const ACCEPT_CHANGED_FILES: &str = "2";
 const EPERM: i32 = 1;
 const ESRCH: i32 = 3;
 const EBADF: i32 = 9;
@@ -137,6 +141,30 @@ fn another_process_is_checkpointed_killed_and_restarted() {
     let restarted = Ran(tool.wait_with_output().unwrap());
     assert_eq!(restarted.stdout(), format!("value {pid} errno 0 \n"), "{restarted:?}");
     assert_eq!(restarted.code(), Some(200), "{restarted:?}");
+}
+
+#[test]
+fn a_changed_file_is_refused_unless_it_is_accepted() {
+    needs_root!();
+    let scene = Scene::new();
+    let input = scene.image.with_extension("input");
+    std::fs::write(&input, "old").unwrap();
+    let mut command = scene.own_command(KILL, &[]);
+    assert_eq!(Ran(command.stdin(File::open(&input).unwrap()).output().unwrap()).code(), None);
+    std::fs::write(&input, "new and longer").unwrap();
+    scene.restart(NOTHING).failed_with(EBUSY, "give REKINDLE_ACCEPT_CHANGED_FILES");
+    assert_eq!(scene.restart(ACCEPT_CHANGED_FILES).code(), Some(told(1)));
+}
+
+#[test]
+fn a_child_that_is_killed_is_left_to_be_waited_for() {
+    needs_root!();
+    let scene = Scene::new();
+    let mut child = sleeper();
+    let image = File::create(&scene.image).unwrap();
+    let value = rekindle_c::rekindle_checkpoint(child.id().cast_signed(), image.as_raw_fd(), 1);
+    assert_eq!(value, 0);
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
 }
 
 #[test]
@@ -292,7 +320,9 @@ fn program(name: &str) -> Command {
         ["own", "tool"].iter().for_each(|name| compile(name, &directory));
         directory
     });
-    Command::new(directory.join(name))
+    let mut program = Command::new(directory.join(name));
+    program.env_remove("LD_LIBRARY_PATH"); // of cargo: it leads to older builds too
+    program
 }
 
 /// Compiles against the header, and links with the library beside this test (`target/PROFILE/deps`).
