@@ -111,7 +111,7 @@ fn twice(subject: &Subject) -> Verdict {
         let after = Snapshot::of(pid)?;
         law::holds(&before, &after, Occasion::RestoredInForeground).context(format!("the {round} time"))?;
     }
-    program.go_on(gap)
+    if subject.starts_over { program.go_on_untimed() } else { program.go_on(gap) }
 }
 
 /// `rekindle checkpoint PID --kill -o - | rekindle restore -`: no file in between. The image was standard input, so that the

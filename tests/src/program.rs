@@ -246,6 +246,12 @@ impl Program {
         self.finish()
     }
 
+    /// The same for a subject whose waits may take longer than they were to: it is not told for how long it was frozen.
+    pub fn go_on_untimed(mut self) -> Verdict {
+        self.say("go on -1")?;
+        self.finish()
+    }
+
     /// Sees the subject to its good end: it says ok, and exits with 0, which its restorer copies.
     pub fn finish(mut self) -> Verdict {
         let line = self.line()?;

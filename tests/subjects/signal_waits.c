@@ -48,7 +48,7 @@ int main(void) {
     };
     start_waits(waits, 1);
 
-    long gap_ns = save_point();
+    save_point();
 
     CHECK_EQ(calls, 0);
     CHECK_EQ(pthread_kill(threads[0].handle, SIGUSR1), 0);
@@ -59,6 +59,7 @@ int main(void) {
         CHECK(threads[i].result);
     }
     CHECK_EQ(calls, 2);
-    end_waits(waits, 1, gap_ns);
+    /* when it is stopped, the kernel does not tell what was left: it starts over (ARCHITECTURE.md) */
+    end_waits(waits, 1, -1);
     return ok();
 }

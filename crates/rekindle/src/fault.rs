@@ -40,6 +40,7 @@ pub const POINTS: &[&str] = &[
 /// Passes a point: fails or dies there if that was asked for.
 pub(crate) fn point(name: &'static str) -> Result<(), Error> {
     debug_assert!(POINTS.contains(&name), "fault point {name} is not listed");
+    tracing::debug!("{name}");
     static WANTED: OnceLock<Option<(String, String)>> = OnceLock::new();
     let wanted = WANTED.get_or_init(|| {
         let value = std::env::var("REKINDLE_FAULT").ok()?;

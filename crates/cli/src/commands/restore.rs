@@ -87,7 +87,11 @@ fn spawn(args: &Args, image: Image) -> Result<Restored, Failure> {
 fn spawn_from<R: Read + Send>(args: &Args, restore: Restore<'_, R>) -> Result<Restored, Failure> {
     let bar = Bar::new("restoring memory");
     let progress = |progress| bar.tell(progress);
-    Ok(restore.accept_changed_files(args.accept_changed_files).progress(&progress).spawn()?)
+    Ok(restore
+        .detached(args.detach)
+        .accept_changed_files(args.accept_changed_files)
+        .progress(&progress)
+        .spawn()?)
 }
 
 /// Says what was done. The program's output is the program's: nothing of ours gets into it.

@@ -160,8 +160,9 @@ impl<'a> Rebuild<'a> {
         mappings.filter(move |(index, _)| marked(*index) || marked(index + 1)).map(|(_, mapping)| mapping)
     }
 
-    /// What is settled once contents are in. `touched` mappings got a page only to keep them apart.
-    pub(super) fn settle(&self, touched: &[u64], batch: &mut Batch) {
+    /// What is settled once contents are in. `touched` mappings got a page only to keep them apart; `spare` is a free
+    /// descriptor number.
+    pub(super) fn settle(&self, touched: &[u64], spare: i32, batch: &mut Batch) {
         for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
             let from = self.objects[&mapping.object] + mapping.offset;
             if from != mapping.start {
@@ -188,7 +189,8 @@ impl<'a> Rebuild<'a> {
         for (index, mapping) in self.process.mappings.iter().enumerate() {
             mapping.settle(self.apart[index].is_some(), batch);
         }
-        bounds::restore(&self.process.bounds, self.files.path(self.process.bounds.executable), batch);
+        let executable = self.files.path(self.process.bounds.executable);
+        bounds::restore(&self.process.bounds, executable, spare, batch);
         for mapping in &self.process.mappings {
             advice::seal(&mapping.vm_flags(), mapping.start, mapping.length(), batch);
         }

@@ -154,7 +154,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
             plan::await_pids(process)?;
             newborn.pass_on(pid)?;
         }
-        settle(&mut newborn, &rebuild, &touched)?;
+        settle(&mut newborn, &rebuild, &touched, streams.spare())?;
         attributes(&mut newborn, &plan, process, &streams)?;
         let tasks = revive(&mut newborn, process)?;
         let pid = release(newborn, process, &tasks)?;
@@ -217,9 +217,14 @@ fn fill<R: Read + Send>(
 }
 
 /// Protection, locks, bounds.
-fn settle(newborn: &mut Newborn, rebuild: &memory::Rebuild<'_>, touched: &[u64]) -> Result<(), Error> {
+fn settle(
+    newborn: &mut Newborn,
+    rebuild: &memory::Rebuild<'_>,
+    touched: &[u64],
+    spare: i32,
+) -> Result<(), Error> {
     let mut batch = Batch::new();
-    rebuild.settle(touched, &mut batch);
+    rebuild.settle(touched, spare, &mut batch);
     newborn.run(&batch)?;
     fault::point("restore-protected")
 }

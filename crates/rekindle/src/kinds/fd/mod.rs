@@ -302,7 +302,10 @@ pub fn check(
 /// The steps that put the restorer's standard streams aside and close everything else that the process was born with.
 pub fn clear(descriptors: &[Descriptor], batch: &mut Batch) -> Streams {
     let used: BTreeSet<i32> = descriptors.iter().map(|descriptor| descriptor.fd).collect();
-    let mut free = (3..).filter(|number| !used.contains(number));
+    // Above the lowest free number at any time, which is what `open` gives: no more are ever in use than all
+    // descriptors and these five.
+    let from = descriptors.len() as i32 + 8;
+    let mut free = (from..).filter(|number| !used.contains(number));
     let kept = [(); 3].map(|()| free.next().unwrap_or(i32::MAX));
     let parking = [(); 2].map(|()| free.next().unwrap_or(i32::MAX));
     for (stream, number) in (0..).zip(kept) {
@@ -381,6 +384,11 @@ fn park<const N: usize>(opened: [Arg; N], streams: &Streams, batch: &mut Batch) 
 }
 
 impl Streams {
+    /// A number that is free until descriptors are made.
+    pub fn spare(&self) -> i32 {
+        self.parking[0]
+    }
+
     /// The number under which the restorer's stream is at hand.
     pub fn number(&self, stream: u32) -> i32 {
         self.kept.get(stream as usize).copied().unwrap_or(-1)

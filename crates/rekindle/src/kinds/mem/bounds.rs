@@ -7,7 +7,10 @@ use crate::refusal::{Refusals, show};
 use crate::view::ProcessView;
 use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StepId};
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Their form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
@@ -54,8 +57,6 @@ const PR_SET_MM_MAP: i32 = 14;
 /// Length of `struct prctl_mm_map`, and where in it the pointer to the auxiliary vector is.
 const MM_MAP_LEN: usize = 104;
 const AUXV_POINTER: usize = 88;
-/// A descriptor that is free while nothing of the program is open yet.
-const EXE_FD: i32 = 99;
 
 /// Says what of them cannot be captured.
 pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
@@ -120,16 +121,21 @@ pub fn answer(record: &mut Record, brk: StepId, answers: &Answers) {
 }
 
 /// The steps that set them, when all mappings are there and none of the executable that the process was born with.
-pub fn restore(record: &Record, executable: &[u8], batch: &mut Batch) {
-    let path = batch.c_string(executable);
-    let exe = batch.step(
-        format!("opening {}", show(executable)),
-        nr::OPENAT,
-        [libc::AT_FDCWD.into(), path.into(), libc::O_RDONLY.into(), 0.into()],
-    );
-    // The call takes the descriptor's number from memory: give it one that is known beforehand.
-    batch.step("dup3", nr::DUP3, [exe.into(), EXE_FD.into(), 0.into()]);
-    batch.step("close", nr::CLOSE, [exe.into()]);
+/// `spare` is the number of a descriptor that is free.
+pub fn restore(record: &Record, executable: &[u8], spare: i32, batch: &mut Batch) {
+    // The kernel refuses to replace an executable that is mapped (EBUSY), also by itself; nothing is to be done then.
+    let exe_fd = if is_our_own(executable) { -1 } else { spare };
+    if exe_fd == spare {
+        let path = batch.c_string(executable);
+        let exe = batch.step(
+            format!("opening {}", show(executable)),
+            nr::OPENAT,
+            [libc::AT_FDCWD.into(), path.into(), libc::O_RDONLY.into(), 0.into()],
+        );
+        // The call takes the descriptor's number from memory: give it one that is known beforehand.
+        batch.step("dup3", nr::DUP3, [exe.into(), spare.into(), 0.into()]);
+        batch.step("close", nr::CLOSE, [exe.into()]);
+    }
     let r = record;
     let fields = [
         r.start_code,
@@ -147,16 +153,25 @@ pub fn restore(record: &Record, executable: &[u8], batch: &mut Batch) {
     ];
     let mut bytes = fields.map(u64::to_le_bytes).concat();
     bytes.extend_from_slice(&(r.auxv.len() as u32).to_le_bytes());
-    bytes.extend_from_slice(&EXE_FD.to_le_bytes());
+    bytes.extend_from_slice(&exe_fd.to_le_bytes());
     let map = batch.data(&bytes);
     let auxv = batch.data(&r.auxv);
     batch.point_at(map, AUXV_POINTER, auxv);
     let args = [PR_SET_MM.into(), PR_SET_MM_MAP.into(), map.into(), MM_MAP_LEN.into(), 0.into()];
     batch.step("PR_SET_MM_MAP", nr::PRCTL, args);
-    batch.step("close", nr::CLOSE, [EXE_FD.into()]);
+    if exe_fd == spare {
+        batch.step("close", nr::CLOSE, [spare.into()]);
+    }
     if r.lock_future != 0 {
         batch.step("mlockall", nr::MLOCKALL, [r.lock_future.into()]);
     }
+}
+
+/// Whether the program is the one that restores it, from which the process was cloned.
+fn is_our_own(executable: &[u8]) -> bool {
+    let identity = |path: &Path| std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    let theirs = identity(Path::new(OsStr::from_bytes(executable)));
+    matches!((theirs, identity(Path::new("/proc/self/exe"))), (Ok(theirs), Ok(ours)) if theirs == ours)
 }
 
 /// Whether mappings to come will be locked (`MCL_FUTURE`), told by one of ours that the process has just made.

@@ -14,6 +14,10 @@ const PR_GET_PDEATHSIG: i32 = 2;
 const PR_SET_TIMERSLACK: i32 = 29;
 const PR_GET_TIMERSLACK: i32 = 30;
 
+const PR_MCE_KILL: i32 = 33;
+const PR_MCE_KILL_GET: i32 = 34;
+const PR_MCE_KILL_SET: i32 = 1;
+
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
 pub struct Record {
@@ -23,11 +27,14 @@ pub struct Record {
     /// `PR_GET_TIMERSLACK`, in nanoseconds.
     #[prost(uint64, tag = "2")]
     pub timerslack_ns: u64,
+    /// `PR_MCE_KILL_GET`: what a memory error does to it. 0 late, 1 early, 2 the default.
+    #[prost(uint32, optional, tag = "3")]
+    pub mce_kill: Option<u32>,
 }
 
 impl TaskKind for Personal {
     type Record = Record;
-    type Question = (Data, StepId);
+    type Question = (Data, StepId, StepId);
 
     fn outside(_view: &ProcessView, _task: &StoppedTask) -> Result<Record, Error> {
         Ok(Record::default())
@@ -37,16 +44,19 @@ impl TaskKind for Personal {
         let pdeathsig = batch.room(4);
         batch.step("PR_GET_PDEATHSIG", nr::PRCTL, [PR_GET_PDEATHSIG.into(), pdeathsig.into()]);
         // A slack above i64::MAX reads as an error; nobody has one.
-        (pdeathsig, batch.step_may_fail("PR_GET_TIMERSLACK", nr::PRCTL, [PR_GET_TIMERSLACK.into()]))
+        let slack = batch.step_may_fail("PR_GET_TIMERSLACK", nr::PRCTL, [PR_GET_TIMERSLACK.into()]);
+        // EINVAL in a kernel without memory-failure handling.
+        (pdeathsig, slack, batch.step_may_fail("PR_MCE_KILL_GET", nr::PRCTL, [PR_MCE_KILL_GET.into()]))
     }
 
     fn answer(
         record: &mut Record,
-        (pdeathsig, slack): &Self::Question,
+        (pdeathsig, slack, mce_kill): &Self::Question,
         answers: &Answers,
     ) -> Result<(), Error> {
         record.pdeathsig = answers.u32(*pdeathsig) as i32;
         record.timerslack_ns = answers.result(*slack).unwrap_or(0);
+        record.mce_kill = answers.result(*mce_kill).ok().map(|value| value as u32);
         Ok(())
     }
 
@@ -54,6 +64,10 @@ impl TaskKind for Personal {
         if phase == Phase::Task && record.timerslack_ns != 0 {
             let args = [PR_SET_TIMERSLACK.into(), record.timerslack_ns.into()];
             batch.step_may_fail("PR_SET_TIMERSLACK", nr::PRCTL, args);
+        }
+        if let Some(mce_kill) = record.mce_kill.filter(|_| phase == Phase::Task) {
+            let args = [PR_MCE_KILL.into(), PR_MCE_KILL_SET.into(), mce_kill.into()];
+            batch.step_may_fail("PR_MCE_KILL", nr::PRCTL, args);
         }
         if phase == Phase::Settled && record.pdeathsig != 0 {
             let args = [PR_SET_PDEATHSIG.into(), record.pdeathsig.into()];

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::view::ProcessView;
 use rekindle_sys::task::{self, SchedAttr};
 use rekindle_tracee::{Answers, Batch, StoppedTask};
+use rustix::process::Pid;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// See the module's story.
@@ -23,7 +24,7 @@ pub struct Record {
     /// ioprio_get(2)
     #[prost(int32, tag = "3")]
     pub ioprio: i32,
-    /// The nice value, for readers.
+    /// The nice value (getpriority(2)).
     #[prost(sint32, tag = "4")]
     pub nice: i32,
     /// The policy, for readers.
@@ -47,7 +48,7 @@ impl TaskKind for Scheduling {
             attr: attr.as_bytes().to_vec(),
             affinity: task::sched_getaffinity(tid).map_err(failed("sched_getaffinity"))?,
             ioprio: task::ioprio_get(tid).map_err(failed("ioprio_get"))?,
-            nice: attr.sched_nice,
+            nice: nice(tid)?,
             policy: attr.sched_policy,
         })
     }
@@ -64,6 +65,11 @@ impl TaskKind for Scheduling {
         let failed = |what: &'static str| move |errno| Error::call(format!("{what} of task {tid}"), errno);
         let saved = SchedAttr::read_from_bytes(&record.attr)
             .map_err(|_| Error::Nonsense("a task's scheduling attributes have the wrong length".into()))?;
+        // Of its own: a real-time task keeps its nice value, but sched_setattr does not set it.
+        if nice(tid)? != record.nice {
+            rustix::process::setpriority_process(Pid::from_raw(tid), record.nice)
+                .map_err(failed("setpriority"))?;
+        }
         let now = task::sched_getattr(tid).map_err(failed("sched_getattr"))?;
         if saved != now {
             let saved = SchedAttr { sched_flags: saved.sched_flags & !UTIL_CLAMP, ..saved };
@@ -77,6 +83,11 @@ impl TaskKind for Scheduling {
         }
         Ok(())
     }
+}
+
+fn nice(tid: i32) -> Result<i32, Error> {
+    rustix::process::getpriority_process(Pid::from_raw(tid))
+        .map_err(|errno| Error::call(format!("getpriority of task {tid}"), errno))
 }
 
 /// A machine with other processors than the program was bound to lets it run anywhere, and says so.
