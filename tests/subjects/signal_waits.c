@@ -51,6 +51,10 @@ int main(void) {
     save_point();
 
     CHECK_EQ(calls, 0);
+    /* A signal that comes before a thread is back in its call, after whatever stop, is handled without ending that call. */
+    await_syscall(threads[0].tid, SYS_pause);
+    await_syscall(threads[1].tid, SYS_rt_sigsuspend);
+    await_syscall(threads[2].tid, SYS_rt_sigtimedwait);
     CHECK_EQ(pthread_kill(threads[0].handle, SIGUSR1), 0);
     CHECK_EQ(pthread_kill(threads[1].handle, SIGUSR1), 0);
     CHECK_EQ(pthread_kill(threads[2].handle, SIGRTMIN + 1), 0);

@@ -79,6 +79,8 @@ int main(void) {
 
     save_point();
 
+    /* A signal that comes before a thread is back in its call, after whatever stop, is handled without ending that call. */
+    for (int i = 0; i < COUNT; i++) await_syscall(threads[i].tid, calls[i % 5]);
     __atomic_store_n(&gate, 1, __ATOMIC_RELEASE);
     CHECK(syscall(SYS_futex, &gate, FUTEX_WAKE_PRIVATE, COUNT, NULL, NULL, 0) >= 0);
     for (int i = 0; i < COUNT; i++)
