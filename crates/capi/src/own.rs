@@ -1,9 +1,9 @@
 //! Self-checkpoint: a forked helper writes the image of its parent, which waits for it.
 //!
 //! ```text
-//! program   fork ── allow it to trace us ── close the gate ── wait4(helper) ──────────────── outcome set: 0 or -1
+//! program   fork ── allow it to trace us ── open the gate ── wait4(helper) ──────────────── outcome set: 0 or -1
 //! helper      '──── wait at the gate ── freeze, capture, write, thaw the program ── write the outcome ── end
-//! restored                                                      wait4 again: ECHILD ── outcome not set: 1
+//! restored                                                     wait4 again: ECHILD ── outcome not set: 1
 //! ```
 //!
 //! In the image, the thread that called is inside `wait4`. The running copy gets its helper there; the restored one
@@ -13,8 +13,8 @@
 //! told ECHILD too; and a helper that was killed sets no outcome. What is left, a helper that was both killed and taken
 //! away, is told by the time at which the process began.
 //!
-//! Nothing but memory is used between the two, as whatever the program had open would be in the image. The gate is a
-//! pipe that the program has closed before the helper looks at it.
+//! The two only ever write to each other's memory. Whatever else they could use, a pipe for one, the program would have
+//! open, and so would what another of its threads forks meanwhile. The gate is a byte in the helper's memory.
 
 use crate::RESTORED;
 use crate::error::Failure;
@@ -22,30 +22,33 @@ use crate::flags::CheckpointFlags;
 use rekindle::Checkpoint;
 use rekindle_sys::library::fork_helper;
 use rekindle_sys::wait::{self, Event};
-use rekindle_sys::{Errno, vm};
-use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{PTracer, Pid, set_ptracer};
+use rekindle_sys::{Errno, signal, vm};
+use rustix::process::{PTracer, Pid, getppid, set_ptracer};
 use std::ffi::c_int;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 /// Writes an image of this process to `out`. In the restored copy it returns [`RESTORED`].
 pub(crate) fn checkpoint(out: File, flags: CheckpointFlags) -> Result<c_int, Failure> {
     let program = std::process::id().cast_signed();
     let began = time_of_birth()?;
     let outcome = Outcome::default();
-    let gate = pipe_with(PipeFlags::CLOEXEC).map_err(|errno| failed("making a pipe", errno))?;
-    let mut handed_over = Some((out, gate));
+    let gate = AtomicU8::new(CLOSED);
+    let mut handed_over = Some(out);
     let work = || {
-        let Some((out, gate)) = handed_over.take() else { return 255 };
-        help(program, out, gate, flags, &outcome)
+        let Some(out) = handed_over.take() else { return 255 };
+        if pass(&gate, program) { help(program, out, flags, &outcome) } else { 255 }
     };
     let helper = fork_helper(work).map_err(|errno| failed("forking a helper", errno))?;
+    drop(handed_over); // nothing of ours is open any more
     // Only Yama knows this call. Without it, or if it fails, the helper finds out what it may do.
     let _ = set_ptracer(Pid::from_raw(helper).map_or(PTracer::None, PTracer::ProcessID));
-    drop(handed_over); // the gate opens, and nothing of ours is open any more
+    if let Err(errno) = vm::write(helper, gate.as_ptr() as u64, &[OPEN]) {
+        let _ = signal::kill(helper, SIGKILL);
+        let _ = wait::wait(helper);
+        return Err(failed("reaching the helper that is to write the image", errno));
+    }
 
     let end = wait::wait(helper);
     if let Some(result) = outcome.take() {
@@ -55,23 +58,29 @@ pub(crate) fn checkpoint(out: File, flags: CheckpointFlags) -> Result<c_int, Fai
         return Ok(RESTORED);
     }
     let how = match end {
-        Ok(Event::Killed(signal)) => format!("was killed by {}", rekindle_sys::signal::name(signal)),
+        Ok(Event::Killed(by)) => format!("was killed by {}", signal::name(by)),
         _ => "ended without a word".to_owned(),
     };
     Err(Failure::new(Errno::IO, format!("the helper that was to write the image {how}; the program goes on")))
 }
 
+const CLOSED: u8 = 0;
+const OPEN: u8 = 1;
+const SIGKILL: i32 = 9;
+
+/// Waits, in the helper, until the program has opened the gate: microseconds. `false`: it ended instead.
+fn pass(gate: &AtomicU8, program: i32) -> bool {
+    while gate.load(Ordering::SeqCst) == CLOSED {
+        if getppid().map(Pid::as_raw_nonzero).is_none_or(|parent| parent.get() != program) {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(20));
+    }
+    true
+}
+
 /// What the helper does.
-fn help(
-    program: i32,
-    out: File,
-    (gate, other_end): (OwnedFd, OwnedFd),
-    flags: CheckpointFlags,
-    outcome: &Outcome,
-) -> u8 {
-    drop(other_end);
-    // Ends when the program has closed its own ends.
-    let _ = File::from(gate).read(&mut [0]);
+fn help(program: i32, out: File, flags: CheckpointFlags, outcome: &Outcome) -> u8 {
     let kill = flags.contains(CheckpointFlags::KILL);
     let result = Checkpoint::of(program).kill(kill).to_open_file(out).map(drop).map_err(Failure::from);
     match outcome.tell(program, &result) {
