@@ -1,7 +1,7 @@
 //! What rekindle needs of the kernel and of its own rights, each tried for real: what it is for, and what is lost
 //! without it.
 //!
-//! One line of [`TABLE`] a feature. A probe changes nothing and cannot fail: what it meets is the answer.
+//! One line of `TABLE` a feature. A probe changes nothing and cannot fail: what it meets is the answer.
 
 use rekindle_procfs::status::Status;
 use rekindle_sys::probe::{self, Bystander};

@@ -95,7 +95,8 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
     }
     if let Some(vdso) = &process.vdso {
         let len = vdso.end.checked_sub(vdso.start);
-        if len != Some(vdso.code.len() as u64)
+        if vdso.vvar_start > vdso.start
+            || len != Some(vdso.code.len() as u64)
             || vdso.end > TASK_SIZE
             || !vdso.start.is_multiple_of(PAGE_SIZE)
         {

@@ -7,7 +7,7 @@
 //! | [`mapping`] | each mapping: where, how protected, what behind it |
 //! | [`advice`] | what madvise(2) and mlock(2) have set, as VmFlags show it |
 //! | [`policy`] | NUMA policy of mappings |
-//! | [`file`] | the files behind mappings and descriptors, and whether they are still the same |
+//! | [`mod@file`] | the files behind mappings and descriptors, and whether they are still the same |
 //! | [`shared`] | shared anonymous memory |
 //! | [`vdso`] | the kernel's code and data pages in the program |
 

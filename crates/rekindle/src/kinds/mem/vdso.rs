@@ -72,7 +72,7 @@ impl Record {
     pub fn is_same_as(&self, own: &Self) -> bool {
         self.code == own.code
             && self.vvar_start != 0
-            && self.start - self.vvar_start == own.start - own.vvar_start
+            && self.start.wrapping_sub(self.vvar_start) == own.start - own.vvar_start
     }
 
     /// The saved code with each function replaced by a jump to that of `own`, which is mapped with its code at
@@ -82,9 +82,9 @@ impl Record {
         let ours = functions(&own.code)?;
         for (name, offset) in functions(&self.code)? {
             let Some((_, target)) = ours.iter().find(|(ours, _)| *ours == name) else { continue };
-            let jump = jump_to(own_start + target);
-            let at = offset as usize;
-            match code.get_mut(at..at + jump.len()) {
+            let jump = jump_to(own_start.wrapping_add(*target));
+            let room = usize::try_from(offset).ok().and_then(|at| code.get_mut(at..)?.get_mut(..jump.len()));
+            match room {
                 Some(room) => room.copy_from_slice(&jump),
                 None => return Err(Error::Nonsense(format!("the saved vDSO's `{name}` lies outside of it"))),
             }

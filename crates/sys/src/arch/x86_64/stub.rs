@@ -52,7 +52,7 @@ pub mod entry_flags {
     }
     /// The table goes on when this call fails.
     pub const MAY_FAIL: u32 = 1 << 8;
-    /// The call creates a thread, which begins at [`super::StubEntry::Thread`].
+    /// The call creates a thread, which begins where the stub serves threads.
     pub const CLONES: u32 = 1 << 9;
 }
 
