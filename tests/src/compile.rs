@@ -17,13 +17,16 @@ pub fn tool(name: &str) -> Verdict<PathBuf> {
 
 /// Compiles `source` (below `tests/subjects`) with `flags` into an executable called `name`, unless that is up to date.
 ///
-/// Two tests, or two runs of the tests, may do so at once: each compiles to a name of its own and renames it.
+/// Two tests, or two runs of the tests, may want it at once: the first compiles it, the others wait for that. None may
+/// find its program replaced by an equal one while it runs: that would be a deleted executable.
 pub fn compile(source: &str, name: &str, flags: &[&str]) -> Verdict<PathBuf> {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("subjects");
     let source = sources.join(source);
     let directory = target_directory()?.join("tmp/subjects");
     fs::create_dir_all(&directory).context(directory.display())?;
     let executable = directory.join(name);
+    let lock = fs::File::create(directory.join(format!("{name}.lock"))).context("the lock of a subject")?;
+    lock.lock().context("the lock of a subject")?; // until it is dropped
     let newest = newest(&[&source, &sources.join("subject.h"), &sources.join("waits.h")])?;
     if fs::metadata(&executable).and_then(|found| found.modified()).is_ok_and(|made| made > newest) {
         return Ok(executable);

@@ -224,6 +224,10 @@ impl<'f> Hijack<'f> {
             let pid = self.frozen.pid();
             let word = self.server.word(control::ANSWERED);
             call(pid, "waiting for its threads", futex::wait(word, now, Duration::from_millis(20)))?;
+            if word.load(Ordering::SeqCst) != now {
+                continue;
+            }
+            // None has answered for long: one may have died, or been stopped by a signal that cannot be blocked.
             for task in tasks {
                 match wait::poll(task.tid()) {
                     Ok(Some(event)) => self.server.resume_other(task.tid(), event)?,

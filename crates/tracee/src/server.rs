@@ -140,7 +140,9 @@ impl Server {
                 break;
             }
             call(self.tid, "waiting for the task", futex::wait(self.word(control::DONE), now, LIVENESS))?;
-            self.look_after_it()?;
+            if self.word(control::DONE).load(Ordering::SeqCst) == before {
+                self.look_after_it()?;
+            }
         }
         self.word(control::command_word(self.parity)).store(self.armed, Ordering::SeqCst);
         self.parity ^= 1;

@@ -225,11 +225,7 @@ fn capture(
     let mut mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
     mapping::find_guards(view.pid, &mut mappings)?;
     let (descriptions, descriptors) = fd::capture(view, &mut files)?;
-    ask(view, frozen, &mut process, &mut tasks, &mut bounds)?;
-    // /proc shows the task's policy for mappings that have none of their own.
-    for mapping in &mut mappings {
-        mapping.policy.take_if(|policy| tasks.first().is_some_and(|leader| leader.memory_policy == *policy));
-    }
+    ask(view, frozen, &mut process, &mut tasks, &mut bounds, &mut mappings)?;
     let one = ProcessPlan { process, tasks, bounds, vdso, mappings, descriptions, descriptors };
     let plan = Plan {
         info: info(view)?,
@@ -247,6 +243,7 @@ fn ask(
     process: &mut Process,
     tasks: &mut [Task],
     bounds: &mut bounds::Record,
+    mappings: &mut [mapping::Record],
 ) -> Result<(), Error> {
     let others = frozen.tasks()[1..].to_vec();
     let mut hijack = Hijack::begin(frozen, &view.plain_mappings())?;
@@ -259,6 +256,7 @@ fn ask(
     process.answer(&of_process, &answers)?;
     tasks[0].answer(&of_leader, &answers)?;
     bounds::answer(bounds, brk, &answers);
+    mapping::ask_policies(mappings, &tasks[0].memory_policy, &mut hijack)?;
     bounds.lock_future = bounds::lock_future(view, hijack.own_mapping().0)?;
     fault::point("checkpoint-asked")?;
 

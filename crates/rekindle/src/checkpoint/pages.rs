@@ -6,7 +6,7 @@
 
 use crate::error::Error;
 use crate::fault;
-use crate::kinds::mem::mapping::{self, Backing};
+use crate::kinds::mem::mapping::Backing;
 use crate::kinds::mem::shared::{Object, SharedTable};
 use crate::record::{PROCESS_SPACE, Plan};
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -35,13 +35,13 @@ pub(super) struct Memory<'a> {
     pid: i32,
     pagemap: File,
     mem: File,
-    mappings: Vec<Range>,
+    ranges: Vec<Range>,
     objects: &'a [Object],
     /// Bytes expected, for the progress.
     expected: u64,
 }
 
-/// A mapping whose own pages are to be saved.
+/// A mapping, or a row of them, whose own pages are to be saved.
 struct Range {
     start: u64,
     end: u64,
@@ -55,22 +55,25 @@ impl<'a> Memory<'a> {
         let open = |name: &str| {
             File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
         };
+        let mut ranges: Vec<Range> = Vec::new();
         let mappings = plan.processes.iter().flat_map(|process| &process.mappings);
-        let mappings = mappings
-            .filter(|mapping| mapping.has_private_pages())
-            .map(|m: &mapping::Record| Range {
-                start: m.start,
-                end: m.end,
-                zeros_are_nothing: m.backing() == Backing::Anonymous,
-            })
-            .collect();
+        for m in mappings.filter(|mapping| mapping.has_private_pages()) {
+            let zeros_are_nothing = m.backing() == Backing::Anonymous;
+            match ranges.last_mut() {
+                // Neighbours are read together.
+                Some(last) if last.end == m.start && last.zeros_are_nothing == zeros_are_nothing => {
+                    last.end = m.end
+                }
+                _ => ranges.push(Range { start: m.start, end: m.end, zeros_are_nothing }),
+            }
+        }
         let status = crate::view::parse(pid, "status", rekindle_procfs::status::parse)?;
         let expected = status.memory.map_or(0, |m| (m.rss_anon_kb + m.rss_shmem_kb + m.swap_kb) * 1024);
         Ok(Self {
             pid,
             pagemap: open("pagemap")?,
             mem: open("mem")?,
-            mappings,
+            ranges,
             objects: shared.objects(),
             expected,
         })
@@ -185,10 +188,10 @@ impl<'a> Filler<'a> {
             tell: PageIs::empty(),
         };
         let memory = self.memory;
-        let (Some(first), Some(last)) = (memory.mappings.first(), memory.mappings.last()) else {
+        let (Some(first), Some(last)) = (memory.ranges.first(), memory.ranges.last()) else {
             return Ok(());
         };
-        let mut rest = memory.mappings.as_slice();
+        let mut rest = memory.ranges.as_slice();
         let mut result = Ok(());
         let scanned = vm::scan_pages(pagemap, first.start, last.end, &filter, |region| {
             while rest.first().is_some_and(|range| range.end <= region.start) {

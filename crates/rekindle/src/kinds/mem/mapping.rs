@@ -16,7 +16,7 @@ use rekindle_procfs::maps::{Perms, Special};
 use rekindle_procfs::smaps::{Entry, VmFlags};
 use rekindle_sys::nr;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
-use rekindle_tracee::{Arg, Batch, StepId};
+use rekindle_tracee::{Arg, Batch, Hijack, StepId};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -325,6 +325,23 @@ pub fn find_guards(pid: i32, records: &mut [Record]) -> Result<(), Error> {
     scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))
 }
 
+/// Asks, inside the process, for the policy of each mapping; keeps those that are not just the task's.
+pub fn ask_policies(
+    records: &mut [Record],
+    of_task: &policy::Record,
+    hijack: &mut Hijack<'_>,
+) -> Result<(), Error> {
+    let mut batch = Batch::new();
+    let questions: Vec<_> =
+        records.iter().map(|record| policy::ask(Some(record.start), &mut batch)).collect();
+    let answers = hijack.run(&batch)?;
+    for (record, question) in records.iter_mut().zip(&questions) {
+        let policy = policy::answer(question, &answers);
+        record.policy = (policy.mode != 0 && policy != *of_task).then_some(policy);
+    }
+    Ok(())
+}
+
 /// The records of a process's mappings, but for the vDSO. Shared objects get ids from `first_object` on.
 pub fn capture(
     view: &ProcessView,
@@ -332,7 +349,6 @@ pub fn capture(
     shared: &mut SharedTable,
     first_object: u32,
 ) -> Result<Vec<Record>, Error> {
-    let mut policies = policy::read(view.pid)?;
     let mut records = Vec::with_capacity(view.mappings.len());
     for entry in &view.mappings {
         let mapping = &entry.mapping;
@@ -378,7 +394,7 @@ pub fn capture(
                 .collect::<Vec<_>>()
                 .join(" "),
             huge_page,
-            policy: policies.remove(&mapping.start),
+            policy: None,
             guards: Vec::new(),
         });
     }

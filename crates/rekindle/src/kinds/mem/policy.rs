@@ -1,10 +1,7 @@
-//! NUMA policy of mappings (mbind(2)), as /proc/PID/numa_maps tells it.
+//! NUMA policy (mbind(2), set_mempolicy(2)): of mappings here, of tasks in `task/memory_policy.rs`.
 
-use crate::error::Error;
-use rekindle_procfs::numa_maps::{self, Mode, Policy};
 use rekindle_sys::nr;
-use rekindle_tracee::{Batch, Data};
-use std::collections::HashMap;
+use rekindle_tracee::{Answers, Batch, Data, StepId};
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
@@ -31,36 +28,35 @@ impl Record {
     }
 }
 
-/// The policies that differ from the default, by start of the mapping.
-pub fn read(pid: i32) -> Result<HashMap<u64, Record>, Error> {
-    // Absent in a kernel without NUMA.
-    if !std::path::Path::new(&format!("/proc/{pid}/numa_maps")).exists() {
-        return Ok(HashMap::new());
-    }
-    let entries = crate::view::parse(pid, "numa_maps", numa_maps::parse)?;
-    Ok(entries.into_iter().filter_map(|entry| Some((entry.start, record(&entry.policy)?))).collect())
+/// Bits of a node mask: as many nodes as any kernel is built for.
+pub const NODES: usize = 1024;
+
+/// The step that asks for a policy, and where its answer comes.
+pub struct Question {
+    step: StepId,
+    mode: Data,
+    nodes: Data,
 }
 
-fn record(policy: &Policy) -> Option<Record> {
-    let mode = match &policy.mode {
-        Mode::Default => return None,
-        Mode::Preferred => 1,
-        Mode::Bind => 2,
-        Mode::Interleave => 3,
-        Mode::Local => 4,
-        Mode::PreferredMany => 5,
-        Mode::WeightedInterleave => 6,
-        Mode::Other(_) => return None,
-    };
-    let mut nodes = Vec::new();
-    for node in policy.nodes.0.iter().flat_map(|(first, last)| *first..=*last) {
-        let (word, bit) = (node as usize / 64, node % 64);
-        if nodes.len() <= word {
-            nodes.resize(word + 1, 0_u64);
-        }
-        nodes[word] |= 1 << bit;
+/// Asks for the policy that governs an address, or for that of the task (get_mempolicy(2)). /proc/PID/numa_maps would
+/// tell as well, but walks all pages for it.
+pub fn ask(address: Option<u64>, batch: &mut Batch) -> Question {
+    const MPOL_F_ADDR: u64 = 2;
+    let (mode, nodes) = (batch.room(4), batch.room(NODES / 8));
+    let flags = if address.is_some() { MPOL_F_ADDR } else { 0 };
+    let args = [mode.into(), nodes.into(), NODES.into(), address.unwrap_or(0).into(), flags.into()];
+    // ENOSYS in a kernel without NUMA.
+    Question { step: batch.step_may_fail("get_mempolicy", nr::GET_MEMPOLICY, args), mode, nodes }
+}
+
+/// The answer; the default policy where the kernel has none.
+pub fn answer(question: &Question, answers: &Answers) -> Record {
+    if answers.result(question.step).is_err() {
+        return Record::default();
     }
-    Some(Record::new(mode | u32::from(policy.flags.bits()), nodes))
+    let words = answers.bytes(question.nodes).chunks_exact(8);
+    let nodes = words.map(|word| word.first_chunk().map_or(0, |word| u64::from_le_bytes(*word)));
+    Record::new(answers.u32(question.mode), nodes.collect())
 }
 
 /// The step that sets it.

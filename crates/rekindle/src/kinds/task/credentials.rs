@@ -108,8 +108,9 @@ impl TaskKind for Credentials {
     }
 
     fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
-        let path = format!("task/{}/status", task.tid());
-        Ok(Record::of(&crate::view::parse(view.pid, &path, rekindle_procfs::status::parse)?))
+        let thread = view.threads.iter().find(|thread| thread.tid == task.tid());
+        let gone = || Error::proc(view.pid, format!("task/{}/status", task.tid()), "it was not there");
+        Ok(Record::of(&thread.ok_or_else(gone)?.status))
     }
 
     fn ask(batch: &mut Batch) -> StepId {
