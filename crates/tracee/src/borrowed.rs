@@ -1,6 +1,6 @@
 //! What a thread was like before it was borrowed, and how it gets that back.
 
-use crate::{Result, StoppedTask};
+use crate::{Result, StoppedTask, rseq};
 use rekindle_sys::arch::{Regs, SignalFrame};
 
 /// What a thread was like before we borrowed it.
@@ -13,7 +13,12 @@ pub(crate) struct Borrowed {
 
 impl Borrowed {
     pub(crate) fn of(task: &StoppedTask) -> Result<Self> {
-        Ok(Self { task: task.clone(), regs: task.regs()?, sigmask: task.sigmask()?, xsave: task.xsave()? })
+        let mut regs = task.regs()?;
+        let area = task.rseq().filter(|area| area.address != 0);
+        if let Some(abort_ip) = area.and_then(|area| rseq::abort_ip(task.tid(), area.address, regs.rip)) {
+            regs.rip = abort_ip;
+        }
+        Ok(Self { task: task.clone(), regs, sigmask: task.sigmask()?, xsave: task.xsave()? })
     }
 
     /// The frame that leads back, for `rsp` = its address + 8.

@@ -79,34 +79,6 @@ impl Frozen {
         &self.tasks
     }
 
-    /// Lets each thread whose instruction pointer is in a range run on, an instruction at a time, until it has left it:
-    /// code of the kernel's that another kernel would not have. A function of the vDSO is a few hundred instructions.
-    pub fn step_out_of(&self, start: u64, end: u64) -> Result<()> {
-        const MANY: usize = 20_000;
-        for task in self.tasks.iter().filter(|task| task.group_stop.is_none()) {
-            for _ in 0..MANY {
-                let regs = task.regs()?;
-                if !(start..end).contains(&regs.rip) || regs.in_syscall().is_some() {
-                    break;
-                }
-                call(task.tid(), "PTRACE_SINGLESTEP", ptrace::single_step(task.tid()))?;
-                match call(task.tid(), "wait4", wait::wait(task.tid()))? {
-                    Event::Signal(SIGTRAP) => {}
-                    // A signal for the program: it is received, and we stop before its handler.
-                    Event::Signal(sig) => {
-                        call(task.tid(), "PTRACE_INTERRUPT", ptrace::interrupt(task.tid()))?;
-                        call(task.tid(), "PTRACE_CONT", ptrace::cont(task.tid(), sig))?;
-                        let second = Duration::from_secs(1);
-                        wait_until_stopped(task.tid(), Instant::now() + second, second)?;
-                    }
-                    Event::Exited(_) | Event::Killed(_) => return Err(TraceeError::Gone { pid: self.pid }),
-                    _ => {}
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Whether job control had stopped the process.
     pub fn is_stopped_by_job_control(&self) -> bool {
         self.tasks.iter().any(|task| task.group_stop.is_some())

@@ -70,6 +70,7 @@ impl<'f> Hijack<'f> {
         }
         let scratch = Scratch::find(pid, mappings, &stack_pointers)?;
         let cave = Cave::find(pid, mappings)?;
+        let mut robust = call(pid, "registering robust futexes", RobustList::register())?;
         let frame_at = scratch.slot(0);
         scratch.write(frame_at, &host.frame(frame_at))?;
         cave.fill()?;
@@ -87,7 +88,6 @@ impl<'f> Hijack<'f> {
             }
         };
         let me = task::gettid() as u32;
-        let mut robust = call(pid, "registering robust futexes", RobustList::register())?;
         let server =
             Server::new(task.tid(), area.clone(), remote, 0, (ARENA, AREA_LEN - ARENA), me | WAITERS);
         for word in [control::command_word(0), control::command_word(1), control::PARK] {
@@ -154,15 +154,32 @@ impl<'f> Hijack<'f> {
     fn ask_wave(&mut self, tasks: &[StoppedTask], question: &Batch) -> Result<Vec<Answers>> {
         let answered_before = self.server.word(control::ANSWERED).load(Ordering::SeqCst);
         let mut wave = Vec::new();
-        for (i, task) in tasks.iter().enumerate() {
-            wave.push(self.start_asking(task, self.scratch.slot(i as u64 + 1), question)?);
+        if let Err(error) = self.start_wave(tasks, question, answered_before, &mut wave) {
+            // Those that were started must be themselves again before the stub and their frames are wiped.
+            for asked in &wave {
+                let stopped = stop_again(asked.borrowed.task.tid(), &mut self.server);
+                let _ = stopped.and_then(|()| asked.borrowed.give_back()); // it may have died
+            }
+            return Err(error);
         }
-        self.await_answers(answered_before.wrapping_add(tasks.len() as u32), tasks)?;
         let mut answers = Vec::new();
         for asked in wave {
             answers.push(self.finish_asking(asked, question)?);
         }
         Ok(answers)
+    }
+
+    fn start_wave(
+        &mut self,
+        tasks: &[StoppedTask],
+        question: &Batch,
+        answered_before: u32,
+        wave: &mut Vec<Asked>,
+    ) -> Result<()> {
+        for (i, task) in tasks.iter().enumerate() {
+            wave.push(self.start_asking(task, self.scratch.slot(i as u64 + 1), question)?);
+        }
+        self.await_answers(answered_before.wrapping_add(tasks.len() as u32), tasks)
     }
 
     fn start_asking(&self, task: &StoppedTask, slot: u64, question: &Batch) -> Result<Asked> {

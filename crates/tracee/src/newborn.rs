@@ -160,8 +160,8 @@ impl Newborn {
         self.leader.run(&batch)?;
         let before = std::mem::replace(&mut self.pid, pid);
         self.leader = twin;
-        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
         kill_and_reap(before, &[]);
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
         self.leader.finish_first(&nothing)?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use rekindle_sys::{PAGE_SIZE, vm};
 use std::os::unix::fs::FileExt;
 
 /// Bytes that one task needs: a signal frame, a short table, its data.
-pub(crate) const SLOT_LEN: u64 = 3 * PAGE_SIZE;
+pub(crate) const SLOT_LEN: u64 = 4 * PAGE_SIZE;
 /// More slots than this gain nothing.
 const SLOTS_MAX: u64 = 8;
 /// Touched pages are used only this far below a stack pointer, in bytes.

@@ -4,6 +4,7 @@ use crate::batch::{Answers, Arg, Batch, Data, Step, is_error};
 use crate::control::{self, ENTRY_LEN};
 use crate::error::{TraceeError, call};
 use crate::{Result, StepId};
+use rekindle_procfs::State;
 use rekindle_sys::arch::{Entry, TABLE_END, entry_flags};
 use rekindle_sys::shared::SharedArea;
 use rekindle_sys::wait::{self, Event};
@@ -152,7 +153,9 @@ impl Server {
     /// Notices when the task dies or is stopped in the stub, as `SIGKILL` and `SIGSTOP` cannot be blocked.
     pub(crate) fn look_after_it(&mut self) -> Result<()> {
         match wait::poll(self.tid) {
-            Ok(None) | Err(Errno::CHILD) => Ok(()),
+            // A leader that has died is not reported before its other threads have been waited for.
+            Ok(None) if !is_dead(self.tid) => Ok(()),
+            Ok(None) | Err(Errno::CHILD) => Err(died(self.tid, "somebody killed it".into())),
             Ok(Some(event)) => self.resume_after(event),
             Err(errno) => Err(TraceeError::Call { tid: self.tid, what: "wait4", errno }),
         }
@@ -197,6 +200,13 @@ impl Server {
     fn step_error(&self, step: &Step, errno: Errno) -> TraceeError {
         TraceeError::Step { tid: self.tid, step: step.label.to_string(), errno }
     }
+}
+
+/// Whether a task is a zombie, or gone.
+pub(crate) fn is_dead(tid: i32) -> bool {
+    let stat = std::fs::read(format!("/proc/{tid}/stat")).ok();
+    let stat = stat.and_then(|stat| rekindle_procfs::stat::parse(&stat).ok());
+    stat.is_none_or(|stat| matches!(stat.state, State::Zombie | State::Dead))
 }
 
 fn died(tid: i32, how: String) -> TraceeError {

@@ -2,15 +2,16 @@
 
 use crate::Result;
 use crate::error::{TraceeError, call};
-use crate::server::Server;
+use crate::server::{Server, is_dead};
 use rekindle_sys::ptrace;
 use rekindle_sys::wait::{self, Event};
+use std::time::Duration;
 
 /// Runs a task to its next system-call stop; signals that cannot be blocked are noted in `held`.
 pub(crate) fn step_to_syscall_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
     loop {
         call(tid, "PTRACE_SYSCALL", ptrace::cont_to_syscall(tid))?;
-        match call(tid, "wait4", wait::wait(tid))? {
+        match await_event(tid)? {
             Event::SyscallStop => return Ok(()),
             event => note(tid, event, held)?,
         }
@@ -19,13 +20,39 @@ pub(crate) fn step_to_syscall_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> 
 
 pub(crate) fn wait_for_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
     loop {
-        match call(tid, "wait4", wait::wait(tid))? {
+        match await_event(tid)? {
             Event::Stop(_) => return Ok(()),
             event => note(tid, event, held)?,
         }
         call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
     }
 }
+
+/// Waits for an event of a task. A leader that was killed is not reported before its other threads have been waited
+/// for, so that its state is looked at, too.
+fn await_event(tid: i32) -> Result<Event> {
+    let mut nap = Duration::ZERO;
+    loop {
+        if let Some(event) = call(tid, "wait4", wait::poll(tid))? {
+            return Ok(event);
+        }
+        if nap >= LIVENESS {
+            if is_dead(tid) {
+                return Err(TraceeError::Died { tid, how: "somebody killed it".into() });
+            }
+            nap = Duration::ZERO;
+        }
+        if nap.is_zero() {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(nap);
+        }
+        nap += Duration::from_micros(2);
+    }
+}
+
+/// The longest nap between looks at a task.
+const LIVENESS: Duration = Duration::from_micros(400);
 
 fn note(tid: i32, event: Event, held: &mut Vec<i32>) -> Result<()> {
     match event {

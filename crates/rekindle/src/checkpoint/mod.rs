@@ -141,6 +141,7 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-frozen")?;
         let view = ProcessView { waits, ..survey(self.pid)? };
         fault::point("checkpoint-surveyed-again")?;
+        refuse_dispatch(&frozen)?;
         let (plan, shared) = capture(&view, &mut frozen, FileTable::of(self.image_file))?;
         let counts = plan.processes.first().map(|p| (p.tasks.len(), p.mappings.len(), p.descriptors.len()));
         let (out, summary, page_bytes) = self.write(out, plan, &view, &shared)?;
@@ -204,6 +205,24 @@ fn survey(pid: i32) -> Result<ProcessView, Error> {
     }
 }
 
+/// Refuses tasks with syscall user dispatch, which /proc does not tell: a system call of ours in one of them might raise
+/// a signal that only its own code can handle.
+fn refuse_dispatch(frozen: &Frozen) -> Result<(), Error> {
+    let mut refusals = Refusals::of(frozen.pid());
+    for task in frozen.tasks() {
+        // A kernel that cannot tell (before Linux 6.4) has it hardly ever in use.
+        if rekindle_sys::ptrace::syscall_user_dispatch_is_on(task.tid()) == Ok(true) {
+            let (subject, why) =
+                (format!("thread {}", task.tid()), "syscall user dispatch cannot be captured yet");
+            refusals.add("syscall-user-dispatch", subject, why, "");
+        }
+    }
+    match refusals.into_list() {
+        list if list.is_empty() => Ok(()),
+        list => Err(Error::Refused(list)),
+    }
+}
+
 /// Everything about a frozen process but the contents of its memory.
 fn capture(
     view: &ProcessView,
@@ -213,9 +232,6 @@ fn capture(
     let mut shared = SharedTable::default();
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
-    if let Some(vdso) = &vdso {
-        frozen.step_out_of(vdso.start, vdso.end)?;
-    }
     let mut process = Process::outside(view, &leader)?;
     let mut tasks = Vec::with_capacity(frozen.tasks().len());
     for task in frozen.tasks() {

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::kinds::fd::Files;
 use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::{advice, bounds, shared, vdso};
+use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
 use crate::refusal::show;
 use rekindle_sys::arch::TASK_SIZE;
@@ -58,6 +59,7 @@ impl<'a> Rebuild<'a> {
         if let Some(saved) = &process.vdso {
             let own = vdso::own()?;
             if !saved.is_same_as(&own) {
+                refuse_inside(process, saved)?;
                 let at = places.take(own.footprint())?;
                 new_vdso = Some((own, at));
             }
@@ -194,6 +196,19 @@ impl<'a> Rebuild<'a> {
         for mapping in &self.process.mappings {
             advice::seal(&mapping.vm_flags(), mapping.start, mapping.length(), batch);
         }
+    }
+}
+
+/// Code of another kernel's vDSO cannot be gone on with in the middle: only its functions lead to this one's.
+fn refuse_inside(process: &ProcessPlan, saved: &vdso::Record) -> Result<(), Error> {
+    let is_inside = |task: &&Task| (saved.start..saved.end).contains(&task.registers.rip);
+    match process.tasks.iter().find(is_inside) {
+        None => Ok(()),
+        Some(task) => Err(Error::DoesNotFit(vec![format!(
+            "thread {} was inside the vDSO, and this kernel's is another; restore on the kernel of the checkpoint, or \
+             checkpoint the program again",
+            task.tid
+        )])),
     }
 }
 

@@ -300,11 +300,12 @@ fn release(mut newborn: Newborn, process: &ProcessPlan, tasks: &[StoppedTask]) -
         stopped.set_regs(regs)?;
     }
     fault::point("restore-registers")?;
-    let pid = newborn.release(tasks)?;
     if process.process.identity.stopped {
-        // Job control had stopped it; SIGCONT lets it go on as before.
-        let _ = rekindle_sys::signal::kill(pid, libc::SIGSTOP);
+        // Job control had stopped it. Pending before it is let go, this takes effect before its first instruction;
+        // SIGCONT lets it go on as before.
+        let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
     }
+    let pid = newborn.release(tasks)?;
     fault::point("restore-released")?;
     Ok(pid)
 }

@@ -57,12 +57,22 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     Ok(())
 }
 
+/// More of either than any machine can hold.
+const TASKS_MAX: usize = 1 << 20;
+const MAPPINGS_MAX: usize = 1 << 22;
+
 fn check_tasks(process: &ProcessPlan) -> Result<(), Error> {
     let pid = process.process.identity.pid;
+    if process.tasks.len() > TASKS_MAX || process.process.pending.pid != pid {
+        return nonsense("its tasks make no sense");
+    }
     let mut tids = BTreeSet::new();
     for task in &process.tasks {
         if task.tid <= 0 || !tids.insert(task.tid) {
             return nonsense(format!("task {} makes no sense", task.tid));
+        }
+        if task.pending.pid != pid {
+            return nonsense(format!("the pending signals of task {} are another process's", task.tid));
         }
         if task.registers.regs().is_none() {
             return nonsense(format!("the registers of task {} have the wrong length", task.tid));
@@ -75,6 +85,10 @@ fn check_tasks(process: &ProcessPlan) -> Result<(), Error> {
 }
 
 fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Result<(), Error> {
+    check_objects(plan)?;
+    if process.mappings.len() > MAPPINGS_MAX {
+        return nonsense("it has more mappings than fit an address space");
+    }
     let mut end = 0;
     for mapping in &process.mappings {
         let at = format!("mapping {:x}-{:x}", mapping.start, mapping.end);
@@ -89,7 +103,17 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
             Backing::File => files.has(mapping.file),
             Backing::SharedAnonymous => mapping.shared && object_holds(plan, mapping),
         };
-        if !known || mapping.prot > 7 {
+        let guards = mapping.guards.chunks(2).all(|guard| match *guard {
+            [start, length] => {
+                let aligned = start.is_multiple_of(PAGE_SIZE) && length.is_multiple_of(PAGE_SIZE);
+                aligned
+                    && start >= mapping.start
+                    && start.checked_add(length).is_some_and(|end| end <= mapping.end)
+            }
+            _ => false,
+        });
+        let reach = mapping.offset.checked_add(mapping.end).is_some_and(|reach| i64::try_from(reach).is_ok());
+        if !known || !guards || !reach || mapping.prot > 7 {
             return nonsense(format!("{at} has nothing sensible behind it"));
         }
     }
@@ -106,9 +130,25 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
     Ok(())
 }
 
+fn check_objects(plan: &Plan) -> Result<(), Error> {
+    let mut ids = BTreeSet::new();
+    for object in &plan.shared {
+        let huge = object.huge_page;
+        let huge_is_sane = huge == 0 || (huge.is_power_of_two() && (PAGE_SIZE..=1 << 34).contains(&huge));
+        if object.id < FIRST_OBJECT || !ids.insert(object.id) || object.size > TASK_SIZE / 2 || !huge_is_sane
+        {
+            return nonsense(format!("shared object {} makes no sense", object.id));
+        }
+    }
+    Ok(())
+}
+
 fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
     let object = plan.shared.iter().find(|object| object.id == mapping.object && object.id >= FIRST_OBJECT);
-    object.is_some_and(|object| object.size <= TASK_SIZE / 2 && mapping.offset <= TASK_SIZE)
+    object.is_some_and(|object| {
+        let size = object.size.max(1).next_multiple_of(object.huge_page.max(PAGE_SIZE));
+        mapping.offset.checked_add(mapping.length()).is_some_and(|reach| reach <= size)
+    })
 }
 
 /// Sentences for the pids of the image that are taken.

@@ -29,7 +29,12 @@ pub(super) fn registers(newborn: &mut Newborn, stopped: &StoppedTask, task: &Tas
                 regs.orig_rax = u64::MAX;
             }
         },
-        None => regs.reexecute_syscall(),
+        None => {
+            if let Ok(nr @ 0..) = u64::try_from(task.sleep.nr) {
+                regs.orig_rax = nr;
+            }
+            regs.reexecute_syscall();
+        }
     }
     Ok(regs)
 }

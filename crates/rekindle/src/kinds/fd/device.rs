@@ -13,14 +13,18 @@ pub(super) struct Device;
 /// The `mem` devices (Documentation/admin-guide/devices.txt), major 1.
 const STATELESS: [u32; 5] = [3, 5, 7, 8, 9];
 
+/// Whether a device has no state of its own, so that opening it again is all there is to do.
+pub(super) fn is_stateless(rdev: u64) -> bool {
+    libc::major(rdev) == 1 && STATELESS.contains(&libc::minor(rdev))
+}
+
 impl FdKind for Device {
     fn name(&self) -> &'static str {
         "device"
     }
 
     fn claims(&self, fd: &FdView, _view: &ProcessView) -> Claim {
-        let stateless = libc::major(fd.rdev) == 1 && STATELESS.contains(&libc::minor(fd.rdev));
-        let is_it = fd.file_type() == libc::S_IFCHR && stateless && fd.link.starts_with(b"/");
+        let is_it = fd.file_type() == libc::S_IFCHR && is_stateless(fd.rdev) && fd.link.starts_with(b"/");
         if is_it { Claim::Mine } else { Claim::NotMine }
     }
 

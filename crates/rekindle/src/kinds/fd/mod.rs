@@ -282,6 +282,9 @@ pub fn check(
         if !KINDS.iter().any(|kind| kind.name() == description.kind) {
             return nonsense(format!("a descriptor is of the unknown kind `{}`", description.kind));
         }
+        if !is_what_it_says(description, files) {
+            return nonsense(format!("description {} is not of a file of its kind", description.id));
+        }
         if description.file != 0 && !files.has(description.file) {
             return nonsense(format!(
                 "a descriptor refers to file {}, which it does not describe",
@@ -297,6 +300,20 @@ pub fn check(
         }
     }
     Ok(())
+}
+
+/// Whether the file of a description is of the type that its kind opens: opening another might wait for ever, or do
+/// something to a device.
+fn is_what_it_says(description: &Description, files: &Files<'_>) -> bool {
+    let file = files.by_id.get(&description.file);
+    let is = |mode: u32| file.is_some_and(|file| file.mode & libc::S_IFMT == mode);
+    match description.kind.as_str() {
+        "regular" => is(libc::S_IFREG),
+        "directory" => is(libc::S_IFDIR),
+        "device" => is(libc::S_IFCHR) && file.is_some_and(|file| device::is_stateless(file.rdev)),
+        "pipe" => description.pipe.as_ref().is_some_and(|pipe| pipe.contents.len() <= pipe.size as usize),
+        _ => true,
+    }
 }
 
 /// The steps that put the restorer's standard streams aside and close everything else that the process was born with.

@@ -86,19 +86,17 @@ impl FdKind for Pipe {
         let (read_end, write_end) = (Arg::Loaded(ends, 0), Arg::Loaded(ends, 4));
         let pipe = reading.and_then(|reading| reading.pipe.as_ref());
         if let Some(pipe) = pipe {
-            // More than fs.pipe-max-size needs CAP_SYS_RESOURCE; what is in the pipe must fit in any case.
-            batch.step_may_fail(
-                "F_SETPIPE_SZ",
-                nr::FCNTL,
-                [write_end, F_SETPIPE_SZ.into(), pipe.size.into()],
-            );
-            if !pipe.contents.is_empty() {
-                let contents = batch.data(&pipe.contents);
-                batch.step(
-                    "filling a pipe",
-                    nr::WRITE,
-                    [write_end, contents.into(), pipe.contents.len().into()],
-                );
+            let args = [write_end, F_SETPIPE_SZ.into(), pipe.size.into()];
+            if pipe.contents.is_empty() {
+                // More than fs.pipe-max-size needs CAP_SYS_RESOURCE.
+                batch.step_may_fail("F_SETPIPE_SZ", nr::FCNTL, args);
+            } else {
+                // What is in the pipe must fit, or writing it would wait for ever.
+                batch.step("F_SETPIPE_SZ", nr::FCNTL, args);
+            }
+            for part in pipe.contents.chunks(1 << 16) {
+                let contents = batch.data(part);
+                batch.step("filling a pipe", nr::WRITE, [write_end, contents.into(), part.len().into()]);
             }
         }
         for (end, description) in [(read_end, reading), (write_end, writing)] {

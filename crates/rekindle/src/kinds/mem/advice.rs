@@ -46,7 +46,7 @@ pub fn before_contents(flags: &VmFlags, start: u64, len: u64, batch: &mut Batch)
 }
 
 /// Locks, and what a fork does, which come when contents and protection are final.
-pub fn after_contents(flags: &VmFlags, start: u64, len: u64, batch: &mut Batch) {
+pub fn after_contents(flags: &VmFlags, prot: u32, start: u64, len: u64, batch: &mut Batch) {
     for (code, advice, name) in FORK_ADVICE {
         if flags.has(code) {
             batch.step(name, nr::MADVISE, [start.into(), len.into(), advice.into()]);
@@ -54,8 +54,13 @@ pub fn after_contents(flags: &VmFlags, start: u64, len: u64, batch: &mut Batch) 
     }
     if flags.has(*b"lo") {
         let how = if flags.has(*b"lf") { MLOCK_ONFAULT } else { 0 };
-        // ENOMEM for pages that cannot be read: the mapping is locked all the same (mlock(2)).
-        batch.step_may_fail("mlock2", nr::MLOCK2, [start.into(), len.into(), how.into()]);
+        let args = [start.into(), len.into(), how.into()];
+        if prot == 0 {
+            // ENOMEM for pages that nobody may touch: the mapping is locked all the same (mlock(2)).
+            batch.step_may_fail("mlock2", nr::MLOCK2, args);
+        } else {
+            batch.step("locking memory (needs CAP_IPC_LOCK, or room below RLIMIT_MEMLOCK)", nr::MLOCK2, args);
+        }
     }
 }
 

@@ -216,7 +216,7 @@ impl Record {
             let label = format!("protecting {:x}-{:x}", self.start, self.end);
             batch.step(label, nr::MPROTECT, [start.into(), len.into(), self.prot.into()]);
         }
-        advice::after_contents(&self.vm_flags(), start, len, batch);
+        advice::after_contents(&self.vm_flags(), self.prot, start, len, batch);
     }
 }
 

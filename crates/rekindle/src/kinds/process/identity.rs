@@ -8,7 +8,9 @@ use crate::error::Error;
 use crate::refusal::Refusals;
 use crate::view::ProcessView;
 use rekindle_sys::nr;
+use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_tracee::{Answers, Batch, StoppedTask};
+use std::cmp::Ordering;
 
 /// See the module's story.
 pub(super) struct Identity;
@@ -35,6 +37,8 @@ impl ProcessKind for Identity {
     type Question = ();
 
     fn survey(view: &ProcessView, refusals: &mut Refusals) {
+        survey_namespaces(view, refusals);
+        survey_sharing(view, refusals);
         if view.status.nstgid.len() > 1 {
             refusals.add(
                 "pid-namespace",
@@ -83,6 +87,44 @@ impl ProcessKind for Identity {
 
 /// Its children, but for the one that makes the checkpoint: it is no part of the program, which is told by wait(2) that
 /// it is not there once it has been restored.
+/// Namespaces that are looked at elsewhere: `pid` here, `mnt` with the working directory.
+const NAMESPACES: [&str; 6] = ["net", "ipc", "uts", "user", "cgroup", "time"];
+
+/// Each thread must live in the namespaces that we live in, as they are not captured.
+fn survey_namespaces(view: &ProcessView, refusals: &mut Refusals) {
+    for name in NAMESPACES {
+        // A kernel without that kind of namespace has no such link.
+        let Ok(ours) = std::fs::read_link(format!("/proc/self/ns/{name}")) else { continue };
+        let is_elsewhere = |tid: i32| {
+            let path = format!("/proc/{}/task/{tid}/ns/{name}", view.pid);
+            std::fs::read_link(path).is_ok_and(|theirs| theirs != ours)
+        };
+        if let Some(thread) = view.threads.iter().find(|thread| is_elsewhere(thread.tid)) {
+            refusals.add(
+                "namespace",
+                format!("thread {}", thread.tid),
+                format!("it lives in another {name} namespace"),
+                "run rekindle inside that namespace (nsenter(1))",
+            );
+        }
+    }
+}
+
+/// Each thread must share descriptors and directories with its leader, whose alone are captured.
+fn survey_sharing(view: &ProcessView, refusals: &mut Refusals) {
+    for (what, noun) in [(Kcmp::Files, "descriptors"), (Kcmp::Fs, "directories")] {
+        let has_its_own = |tid: i32| kcmp(view.pid, tid, what, 0, 0).is_ok_and(Ordering::is_ne);
+        for thread in view.threads.iter().filter(|thread| has_its_own(thread.tid)) {
+            refusals.add(
+                "unshared-thread",
+                format!("thread {}", thread.tid),
+                format!("it has {noun} of its own (unshare(2)), which cannot be captured yet"),
+                "",
+            );
+        }
+    }
+}
+
 fn children_of(view: &ProcessView) -> Vec<i32> {
     let mut children = Vec::new();
     for thread in &view.threads {

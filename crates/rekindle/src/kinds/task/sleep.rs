@@ -80,7 +80,8 @@ impl TaskKind for Sleep {
             Some(nr) => nr,
             None => -1,
         };
-        let Some(limit) = time_limit(view.pid, nr, &regs) else { return Ok(none) };
+        // Which call it was must be known all the same: it is executed again.
+        let Some(limit) = time_limit(view.pid, nr, &regs) else { return Ok(Record { nr, ..none }) };
         let remaining_ns = match limit {
             Limit::Left(left) => left,
             Limit::Whole(whole) => whole.saturating_sub(waited.map_or(0, |wait| wait.asleep_ns)),
