@@ -62,7 +62,7 @@ impl<'a> Memory<'a> {
             match ranges.last_mut() {
                 // Neighbours are read together.
                 Some(last) if last.end == m.start && last.zeros_are_nothing == zeros_are_nothing => {
-                    last.end = m.end
+                    last.end = m.end;
                 }
                 _ => ranges.push(Range { start: m.start, end: m.end, zeros_are_nothing }),
             }
