@@ -25,6 +25,7 @@ pub const ITINERARIES: &[Itinerary] = &[
     ("twice", twice),
     ("through_a_pipe", through_a_pipe),
     ("by_an_odd_restorer", by_an_odd_restorer),
+    ("stopped_before", stopped_before),
 ];
 
 /// Starts a subject and brings it to its save point.
@@ -94,6 +95,24 @@ fn by_an_odd_restorer(subject: &Subject) -> Verdict {
     program.await_still()?;
     law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
     program.go_on(gap)
+}
+
+/// Checkpointed and left running before it is killed and restored: the kernel has restarted its calls once already, as
+/// after ^Z and `fg`, which shows in their registers.
+fn stopped_before(subject: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = at_save_point(subject, &scene)?;
+    rekindle::run(&mut rekindle::checkpoint(program.pid(), &scene.image(), &[])?)?.succeeded()?;
+    program.await_still()?;
+    let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    let gone = Instant::now();
+    let program = restore_detached(pid, &scene.image(), &scene)?;
+    let gap = gone.elapsed();
+    program.await_still()?;
+    law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
+    if subject.starts_over { program.go_on_untimed() } else { program.go_on(gap) }
 }
 
 /// Killed and restored, and the restored one killed and restored again; the restorer stays its parent.

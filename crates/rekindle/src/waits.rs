@@ -1,5 +1,6 @@
 //! Since when tasks sleep, and in what: known only while they do, so that it is read before the freeze.
 
+use rekindle_procfs::status::Status;
 use rekindle_procfs::syscall::Syscall;
 use rekindle_sys::task;
 use std::collections::HashMap;
@@ -12,6 +13,14 @@ pub struct Wait {
     pub wchan: Vec<u8>,
     /// For how long it has, in nanoseconds.
     pub asleep_ns: u64,
+    /// How often it had gone to sleep by then: one more when it is stopped tells that it is still the same sleep.
+    pub voluntary_switches: u64,
+}
+
+/// How often a task has gone to sleep.
+pub(crate) fn voluntary_switches(status: &Status) -> Option<u64> {
+    let count = status.rest_value(b"voluntary_ctxt_switches")?;
+    std::str::from_utf8(count).ok()?.trim().parse().ok()
 }
 
 /// System calls with a time limit, in which it matters.
@@ -36,10 +45,12 @@ fn wait(pid: i32, tid: i32, clocks: &mut Clocks) -> Option<Wait> {
         Syscall::Blocked { nr, .. } if TIMED.contains(&nr) => {}
         _ => return None,
     }
+    let status = rekindle_procfs::status::parse(&read("status")?).ok()?;
     let slept_from = rekindle_procfs::sched::exec_start_ns(&read("sched")?)?;
     let stat = rekindle_procfs::stat::parse(&read("stat")?).ok()?;
     let now = clocks.now_ns(stat.processor)?;
-    Some(Wait { wchan: read("wchan")?, asleep_ns: now.saturating_sub(slept_from) })
+    let asleep_ns = now.saturating_sub(slept_from);
+    Some(Wait { wchan: read("wchan")?, asleep_ns, voluntary_switches: voluntary_switches(&status)? })
 }
 
 /// The scheduler's clocks, one a processor, which `se.exec_start` is told in. Each is found by napping there: a task's

@@ -15,6 +15,8 @@ use std::os::unix::fs::FileExt;
 pub(crate) const SLOT_LEN: u64 = 4 * PAGE_SIZE;
 /// More slots than this gain nothing.
 const SLOTS_MAX: u64 = 8;
+/// Bytes below a stack pointer that are in use (System V ABI, 3.2.2).
+const RED_ZONE: u64 = 128;
 /// Touched pages are used only this far below a stack pointer, in bytes.
 const DISTANCE: u64 = 32 * 1024;
 
@@ -37,14 +39,11 @@ impl Scratch {
             .iter()
             .find(|m| m.name == b"[stack]")
             .ok_or_else(|| none("it has no initial stack mapping"))?;
-        let lowest_sp = stack_pointers
-            .iter()
-            .copied()
-            .filter(|sp| (stack.start..stack.end).contains(sp))
-            .min()
-            .unwrap_or(stack.start);
-        let free =
-            untouched_len(pid, stack.start, stack.end).max(lowest_sp.saturating_sub(stack.start + DISTANCE));
+        let inside = stack_pointers.iter().copied().filter(|sp| (stack.start..stack.end).contains(sp));
+        let lowest_sp = inside.min();
+        let unused = unused_len(pid, stack.start, lowest_sp.map_or(stack.end, |sp| sp - RED_ZONE));
+        let far_below = lowest_sp.unwrap_or(stack.start).saturating_sub(stack.start + DISTANCE);
+        let free = unused.max(far_below);
         let slots = (free / SLOT_LEN).min(SLOTS_MAX);
         if slots == 0 {
             return Err(none("its initial stack is in use down to the last page"));
@@ -73,18 +72,24 @@ impl Scratch {
     }
 }
 
-/// How many bytes from `start` on have never been touched.
-fn untouched_len(pid: i32, start: u64, end: u64) -> u64 {
-    let pages = ((end - start) / PAGE_SIZE).min(SLOTS_MAX * SLOT_LEN / PAGE_SIZE);
+/// How many bytes from `start` on are of no use to the program: pages that have never been touched, or that hold
+/// nothing but zeros (as those of an earlier scratch do) and lie below every stack pointer in the stack.
+fn unused_len(pid: i32, start: u64, end: u64) -> u64 {
+    let pages = (end.saturating_sub(start) / PAGE_SIZE).min(SLOTS_MAX * SLOT_LEN / PAGE_SIZE);
     let mut entries = vec![0_u8; pages as usize * 8];
     let read = std::fs::File::open(format!("/proc/{pid}/pagemap"))
         .and_then(|file| file.read_exact_at(&mut entries, start / PAGE_SIZE * 8));
     if read.is_err() {
         return 0;
     }
-    let touched = entries.chunks_exact(8).position(|chunk| {
+    let in_use = (0..pages).zip(entries.chunks_exact(8)).position(|(page, chunk)| {
         let entry = pagemap::Entry(chunk.first_chunk().map_or(u64::MAX, |bytes| u64::from_le_bytes(*bytes)));
-        entry.present() || entry.swapped()
+        (entry.present() || entry.swapped()) && !holds_zeros(pid, start + page * PAGE_SIZE)
     });
-    touched.map_or(pages, |n| n as u64) * PAGE_SIZE
+    in_use.map_or(pages, |page| page as u64) * PAGE_SIZE
+}
+
+fn holds_zeros(pid: i32, address: u64) -> bool {
+    let mut page = [0; PAGE_SIZE as usize];
+    vm::read(pid, address, &mut page) == Ok(page.len()) && page.iter().all(|byte| *byte == 0)
 }

@@ -11,6 +11,7 @@
 use super::super::{Phase, TaskKind};
 use crate::error::Error;
 use crate::view::ProcessView;
+use crate::waits::{Wait, voluntary_switches};
 use rekindle_sys::arch::Regs;
 use rekindle_sys::vm;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
@@ -74,6 +75,8 @@ impl TaskKind for Sleep {
             return Ok(none);
         }
         let waited = view.waits.get(&task.tid());
+        let asleep_ns =
+            waited.filter(|wait| is_same_sleep(wait, view, task.tid())).map_or(0, |wait| wait.asleep_ns);
         let nr = match regs.in_syscall() {
             // Restarted once already: its registers no longer say which call it was.
             Some(RESTART_SYSCALL) => waited.map_or(-1, |wait| call_behind(&wait.wchan, &regs)),
@@ -84,7 +87,7 @@ impl TaskKind for Sleep {
         let Some(limit) = time_limit(view.pid, nr, &regs) else { return Ok(Record { nr, ..none }) };
         let remaining_ns = match limit {
             Limit::Left(left) => left,
-            Limit::Whole(whole) => whole.saturating_sub(waited.map_or(0, |wait| wait.asleep_ns)),
+            Limit::Whole(whole) => whole.saturating_sub(asleep_ns),
         };
         Ok(Record { nr, args: regs.syscall_args().to_vec(), remaining_ns })
     }
@@ -96,6 +99,14 @@ impl TaskKind for Sleep {
     }
 
     fn restore(_record: &Record, _tid: i32, _phase: Phase, _batch: &mut Batch) {}
+}
+
+/// Whether the sleep that was seen before the freeze is the one that the freeze has interrupted.
+fn is_same_sleep(wait: &Wait, view: &ProcessView, tid: i32) -> bool {
+    let thread = view.threads.iter().find(|thread| thread.tid == tid);
+    let switches = thread.and_then(|thread| voluntary_switches(&thread.status));
+    // Going to sleep once, and into our stop.
+    switches.is_some_and(|switches| switches <= wait.voluntary_switches + 1)
 }
 
 enum Limit {
