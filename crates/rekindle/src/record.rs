@@ -1,6 +1,6 @@
 //! The records of an image: their numbers, and the plan that they make together.
 //!
-//! Order in the stream: info, files, shared objects; then each process, with what belongs to it behind it; then pages.
+//! Order in the stream: info, files, shared objects, open file descriptions; then each process, with what belongs to it behind it; then pages.
 //! A record's number and its field numbers are promises: a change is a new field, or a new record.
 
 use crate::error::Error;
@@ -98,6 +98,8 @@ pub struct Plan {
     pub files: Vec<file::Record>,
     /// Shared anonymous memory.
     pub shared: Vec<shared::Record>,
+    /// Open file descriptions.
+    pub descriptions: Vec<Description>,
     /// The processes, parents before children.
     pub processes: Vec<ProcessPlan>,
 }
@@ -115,8 +117,6 @@ pub struct ProcessPlan {
     pub vdso: Option<vdso::Record>,
     /// Its mappings, in order of address.
     pub mappings: Vec<mapping::Record>,
-    /// Its open file descriptions.
-    pub descriptions: Vec<Description>,
     /// Its descriptors.
     pub descriptors: Vec<Descriptor>,
 }
@@ -126,14 +126,14 @@ impl Plan {
     pub fn into_records(self) -> impl Iterator<Item = AnyRecord> {
         let global = std::iter::once(AnyRecord::Info(self.info))
             .chain(self.files.into_iter().map(AnyRecord::File))
-            .chain(self.shared.into_iter().map(AnyRecord::SharedObject));
+            .chain(self.shared.into_iter().map(AnyRecord::SharedObject))
+            .chain(self.descriptions.into_iter().map(AnyRecord::Description));
         let processes = self.processes.into_iter().flat_map(|p| {
             std::iter::once(AnyRecord::Process(p.process))
                 .chain(p.tasks.into_iter().map(AnyRecord::Task))
                 .chain(std::iter::once(AnyRecord::Bounds(p.bounds)))
                 .chain(p.vdso.into_iter().map(AnyRecord::Vdso))
                 .chain(p.mappings.into_iter().map(AnyRecord::Mapping))
-                .chain(p.descriptions.into_iter().map(AnyRecord::Description))
                 .chain(p.descriptors.into_iter().map(AnyRecord::Descriptor))
         });
         global.chain(processes)
@@ -146,6 +146,8 @@ impl Plan {
             AnyRecord::Info(info) => self.info = info,
             AnyRecord::File(file) => self.files.push(file),
             AnyRecord::SharedObject(object) => self.shared.push(object),
+            // The first images had them behind the process.
+            AnyRecord::Description(description) => self.descriptions.push(description),
             AnyRecord::Process(process) => {
                 self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
             }
@@ -167,9 +169,12 @@ impl ProcessPlan {
             AnyRecord::Bounds(bounds) => self.bounds = bounds,
             AnyRecord::Vdso(vdso) => self.vdso = Some(vdso),
             AnyRecord::Mapping(mapping) => self.mappings.push(mapping),
-            AnyRecord::Description(description) => self.descriptions.push(description),
             AnyRecord::Descriptor(descriptor) => self.descriptors.push(descriptor),
-            AnyRecord::Info(_) | AnyRecord::File(_) | AnyRecord::SharedObject(_) | AnyRecord::Process(_) => {}
+            AnyRecord::Info(_)
+            | AnyRecord::File(_)
+            | AnyRecord::SharedObject(_)
+            | AnyRecord::Description(_)
+            | AnyRecord::Process(_) => {}
         }
     }
 }

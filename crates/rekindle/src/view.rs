@@ -8,9 +8,38 @@ use rekindle_procfs::limits::Limits;
 use rekindle_procfs::smaps;
 use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
+use rekindle_sys::fs::open_flags as o;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+
+/// A process and all its descendants, as /proc shows them.
+pub struct TreeView {
+    /// The processes, the root first, parents before children.
+    pub processes: Vec<ProcessView>,
+    /// The pipes and FIFOs that its processes have open: whether for reading, and whether for writing, by device and inode.
+    pipe_ends: HashMap<(u64, u64), [bool; 2]>,
+}
+
+impl TreeView {
+    /// That of these processes.
+    pub fn of(processes: Vec<ProcessView>) -> Self {
+        let mut pipe_ends: HashMap<(u64, u64), [bool; 2]> = HashMap::new();
+        let fds = processes.iter().flat_map(|view| &view.fds);
+        for fd in fds.filter(|fd| fd.file_type() == libc::S_IFIFO && fd.info.flags & o::PATH == 0) {
+            let ends = pipe_ends.entry((fd.dev, fd.ino)).or_default();
+            let mode = fd.info.flags & o::ACCMODE;
+            ends[0] |= mode != 1;
+            ends[1] |= mode != 0;
+        }
+        Self { processes, pipe_ends }
+    }
+
+    /// Whether the tree has both ends of the pipe that a descriptor is an end of.
+    pub fn has_both_ends(&self, fd: &FdView) -> bool {
+        self.pipe_ends.get(&(fd.dev, fd.ino)) == Some(&[true, true])
+    }
+}
 
 /// A process as /proc shows it.
 pub struct ProcessView {

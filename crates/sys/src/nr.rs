@@ -27,6 +27,8 @@ numbers! {
     CHDIR = libc::SYS_chdir, "chdir(2)";
     CHROOT = libc::SYS_chroot, "chroot(2)";
     UMASK = libc::SYS_umask, "umask(2)";
+    PIDFD_OPEN = libc::SYS_pidfd_open, "pidfd_open(2), Linux 5.3";
+    PIDFD_GETFD = libc::SYS_pidfd_getfd, "pidfd_getfd(2), Linux 5.6";
     PIPE2 = libc::SYS_pipe2, "pipe2(2)";
     WRITE = libc::SYS_write, "write(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";

@@ -113,8 +113,7 @@ fn process_text(plan: &Plan, process: &ProcessPlan, mappings: &[MappingView]) ->
     section(&mut text, "thread", &["TID", "NAME", "WAS IN", "AT"], threads);
     let mappings = mappings.iter().map(mapping_row).collect();
     section(&mut text, "mapping", &["ADDRESSES", "PERMS", "SIZE", "SAVED", "WHAT"], mappings);
-    let descriptors =
-        process.descriptors.iter().map(|descriptor| descriptor_row(process, descriptor)).collect();
+    let descriptors = process.descriptors.iter().map(|descriptor| descriptor_row(plan, descriptor)).collect();
     section(&mut text, "descriptor", &["FD", "KIND", "OPEN FOR", "OFFSET", "WHAT"], descriptors);
     text
 }
@@ -134,9 +133,9 @@ fn mapping_row(mapping: &MappingView) -> Vec<String> {
     vec![format!("{start:x}-{end:x}"), perms.clone(), size, saved(*saved_bytes), what.clone()]
 }
 
-fn descriptor_row(process: &ProcessPlan, descriptor: &Descriptor) -> Vec<String> {
+fn descriptor_row(plan: &Plan, descriptor: &Descriptor) -> Vec<String> {
     let fd = descriptor.fd.to_string();
-    let found = process.descriptions.iter().find(|description| description.id == descriptor.description);
+    let found = plan.descriptions.iter().find(|description| description.id == descriptor.description);
     let Some(description) = found else { return vec![fd] };
     let mut open_for = match description.flags & o::ACCMODE {
         0 => "reading",

@@ -25,7 +25,7 @@ use crate::kinds::process::Process;
 use crate::kinds::task::Task;
 use crate::record::{AnyRecord, FIRST_OBJECT, Info, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
-use crate::view::ProcessView;
+use crate::view::{ProcessView, TreeView};
 use crate::waits;
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
 use rekindle_tracee::{Batch, Frozen, Hijack};
@@ -132,19 +132,20 @@ impl<'p> Checkpoint<'p> {
         target::check(self.pid)?;
         let before = survey(self.pid)?;
         fault::point("checkpoint-surveyed")?;
-        let tids: Vec<i32> = before.threads.iter().map(|thread| thread.tid).collect();
+        let tids: Vec<i32> = before.processes[0].threads.iter().map(|thread| thread.tid).collect();
         drop(before);
 
         let waits = waits::read(self.pid, &tids);
         let frozen_at = Instant::now();
         let mut frozen = Frozen::freeze(self.pid, self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let view = ProcessView { waits, ..survey(self.pid)? };
+        let mut tree = survey(self.pid)?;
+        tree.processes[0].waits = waits;
         fault::point("checkpoint-surveyed-again")?;
         refuse_dispatch(&frozen)?;
-        let (plan, shared) = capture(&view, &mut frozen, FileTable::of(self.image_file))?;
+        let (plan, shared) = capture(&tree, &mut frozen, FileTable::of(self.image_file))?;
         let counts = plan.processes.first().map(|p| (p.tasks.len(), p.mappings.len(), p.descriptors.len()));
-        let (out, summary, page_bytes) = self.write(out, plan, &view, &shared)?;
+        let (out, summary, page_bytes) = self.write(out, plan, &tree.processes[0], &shared)?;
         fault::point("checkpoint-finished")?;
         commit(out)?;
         fault::point("checkpoint-renamed")?;
@@ -191,16 +192,17 @@ pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
 }
 
 /// Reads what /proc tells, and refuses what cannot be captured.
-fn survey(pid: i32) -> Result<ProcessView, Error> {
-    let view = ProcessView::read(pid)?;
+fn survey(pid: i32) -> Result<TreeView, Error> {
+    let tree = TreeView::of(vec![ProcessView::read(pid)?]);
+    let view = &tree.processes[0];
     let mut refusals = Refusals::of(pid);
-    Process::survey(&view, &mut refusals);
-    Task::survey(&view, &mut refusals);
-    bounds::survey(&view, &mut refusals);
-    mapping::survey(&view, &mut refusals);
-    fd::survey(&view, &mut refusals);
+    Process::survey(view, &mut refusals);
+    Task::survey(view, &mut refusals);
+    bounds::survey(view, &mut refusals);
+    mapping::survey(view, &mut refusals);
+    fd::capture::survey(view, &tree, &mut refusals);
     match refusals.into_list() {
-        list if list.is_empty() => Ok(view),
+        list if list.is_empty() => Ok(tree),
         list => Err(Error::Refused(list)),
     }
 }
@@ -224,11 +226,8 @@ fn refuse_dispatch(frozen: &Frozen) -> Result<(), Error> {
 }
 
 /// Everything about a frozen process but the contents of its memory.
-fn capture(
-    view: &ProcessView,
-    frozen: &mut Frozen,
-    mut files: FileTable,
-) -> Result<(Plan, SharedTable), Error> {
+fn capture(tree: &TreeView, frozen: &mut Frozen, mut files: FileTable) -> Result<(Plan, SharedTable), Error> {
+    let view = &tree.processes[0];
     let mut shared = SharedTable::default();
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
@@ -240,13 +239,15 @@ fn capture(
     let mut bounds = bounds::outside(view, &mut files)?;
     let mut mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
     mapping::find_guards(view.pid, &mut mappings)?;
-    let (descriptions, descriptors) = fd::capture(view, &mut files)?;
+    let (descriptions, mut tables) = fd::capture::capture(tree, &mut files, &mut shared)?;
+    let descriptors = tables.remove(0);
     ask(view, frozen, &mut process, &mut tasks, &mut bounds, &mut mappings)?;
-    let one = ProcessPlan { process, tasks, bounds, vdso, mappings, descriptions, descriptors };
+    let one = ProcessPlan { process, tasks, bounds, vdso, mappings, descriptors };
     let plan = Plan {
         info: info(view)?,
         files: files.records().to_vec(),
         shared: shared.objects().iter().map(|object| object.record.clone()).collect(),
+        descriptions,
         processes: vec![one],
     };
     Ok((plan, shared))

@@ -18,7 +18,8 @@ use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
-use crate::kinds::fd::{self, Files, Streams};
+use crate::kinds::fd::Files;
+use crate::kinds::fd::restore::Layout;
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
 use rekindle_image::{PageBuffer, Reader};
@@ -148,14 +149,15 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let pid = process.process.identity.pid;
         let mut newborn = Newborn::clone(if must_wait { 0 } else { pid }, kinship, place, threads)?;
         fault::point("restore-born")?;
-        let streams = empty(&mut newborn, process, &rebuild)?;
+        let layout = Layout::of(&plan.descriptions, &plan.processes);
+        empty(&mut newborn, process, &layout, &rebuild)?;
         let (page_bytes, touched) = fill(&mut newborn, process, &rebuild, &mut reader, pages, self.progress)?;
         if must_wait {
             plan::await_pids(process)?;
             newborn.pass_on(pid)?;
         }
-        settle(&mut newborn, &rebuild, &touched, streams.spare())?;
-        attributes(&mut newborn, &plan, process, &streams)?;
+        settle(&mut newborn, &rebuild, &touched, layout.spare())?;
+        attributes(&mut newborn, &plan, process, &layout)?;
         let tasks = revive(&mut newborn, process)?;
         let pid = release(newborn, process, &tasks)?;
         let report = Report {
@@ -181,11 +183,12 @@ fn raise_descriptor_limit() {
 fn empty(
     newborn: &mut Newborn,
     process: &ProcessPlan,
+    layout: &Layout<'_>,
     rebuild: &memory::Rebuild<'_>,
-) -> Result<Streams, Error> {
+) -> Result<(), Error> {
     let mut batch = Batch::new();
     process.process.restore(Phase::Space, &mut batch);
-    let streams = fd::clear(&process.descriptors, &mut batch);
+    layout.clear(&mut batch);
     rebuild.empty(newborn.own_mapping(), &mut batch);
     newborn.run(&batch)?;
     fault::point("restore-emptied")?;
@@ -193,8 +196,7 @@ fn empty(
     rebuild.map_vdso(&mut batch);
     rebuild.map(&mut batch);
     newborn.run(&batch)?;
-    fault::point("restore-mapped")?;
-    Ok(streams)
+    fault::point("restore-mapped")
 }
 
 /// Puts contents into memory. Tells how many bytes, and which mappings got a page only to keep them apart.
@@ -234,12 +236,14 @@ fn attributes(
     newborn: &mut Newborn,
     plan: &Plan,
     process: &ProcessPlan,
-    streams: &Streams,
+    layout: &Layout<'_>,
 ) -> Result<(), Error> {
     let files = Files::new(&plan.files);
     let mut batch = Batch::new();
     process.process.restore(Phase::Birth, &mut batch);
-    fd::restore(&process.descriptions, &process.descriptors, &files, streams, &mut batch);
+    layout.open(0, &files, &mut batch);
+    layout.finish(0, &mut batch);
+    layout.close(0, &mut batch);
     newborn.run(&batch)?;
     fault::point("restore-files")?;
     let mut batch = Batch::new();

@@ -50,7 +50,9 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     }
     check_tasks(process)?;
     check_mappings(plan, process, &files)?;
-    fd::check(&process.descriptions, &process.descriptors, &files)?;
+    let objects = plan.shared.iter().map(|object| object.id).collect();
+    let tables = plan.processes.iter().map(|process| process.descriptors.as_slice());
+    fd::check(&plan.descriptions, tables, &files, &objects)?;
     if !files.has(process.bounds.executable) {
         return nonsense("it does not say which executable the program runs");
     }

@@ -1,10 +1,12 @@
 //! Character devices without state of their own: null, zero, full, random, urandom.
 
-use super::regular::proc_link;
-use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
+use super::restore::Opening;
+use super::{
+    Capturing, Checking, Claim, Description, FdKind, Opened, Survey, capture_file, check_type, open_file,
+    reopen_flags,
+};
 use crate::error::Error;
-use crate::kinds::mem::file::FileTable;
-use crate::view::{FdView, ProcessView};
+use crate::view::FdView;
 use rekindle_tracee::Batch;
 
 /// See the module's story.
@@ -23,20 +25,19 @@ impl FdKind for Device {
         "device"
     }
 
-    fn claims(&self, fd: &FdView, _view: &ProcessView) -> Claim {
+    fn claims(&self, fd: &FdView, _cx: &Survey<'_>) -> Claim {
         let is_it = fd.file_type() == libc::S_IFCHR && is_stateless(fd.rdev) && fd.link.starts_with(b"/");
         if is_it { Claim::Mine } else { Claim::NotMine }
     }
 
-    fn capture(
-        &self,
-        fd: &FdView,
-        view: &ProcessView,
-        files: &mut FileTable,
-        record: &mut Description,
-    ) -> Result<(), Error> {
-        record.file = files.id(&fd.link, &proc_link(fd, view))?;
-        Ok(())
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        capture_file(fd, cx, record)
+    }
+
+    fn check(&self, record: &Description, cx: &Checking<'_>) -> Result<(), String> {
+        check_type(record, cx, libc::S_IFCHR)?;
+        let is_it = cx.files.get(record.file).is_some_and(|file| is_stateless(file.rdev));
+        if is_it { Ok(()) } else { Err("it is a device with a state of its own".into()) }
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {

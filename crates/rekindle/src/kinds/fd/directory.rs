@@ -1,12 +1,12 @@
 //! Directories by path, with the place in them that getdents(2) has reached.
 
-use super::regular::{is_at_its_path, proc_link};
-use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
+use super::regular::is_at_its_path;
+use super::restore::Opening;
+use super::{
+    Capturing, Checking, Claim, Description, FdKind, Opened, Survey, capture_file, check_type, open_at_offset,
+};
 use crate::error::Error;
-use crate::kinds::mem::file::FileTable;
-use crate::view::{FdView, ProcessView};
-use rekindle_sys::fs::open_flags as o;
-use rekindle_sys::nr;
+use crate::view::FdView;
 use rekindle_tracee::Batch;
 
 /// See the module's story.
@@ -17,7 +17,7 @@ impl FdKind for Directory {
         "directory"
     }
 
-    fn claims(&self, fd: &FdView, _view: &ProcessView) -> Claim {
+    fn claims(&self, fd: &FdView, _cx: &Survey<'_>) -> Claim {
         if fd.file_type() != libc::S_IFDIR {
             return Claim::NotMine;
         }
@@ -30,22 +30,15 @@ impl FdKind for Directory {
         Claim::Mine
     }
 
-    fn capture(
-        &self,
-        fd: &FdView,
-        view: &ProcessView,
-        files: &mut FileTable,
-        record: &mut Description,
-    ) -> Result<(), Error> {
-        record.file = files.id(&fd.link, &proc_link(fd, view))?;
-        Ok(())
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        capture_file(fd, cx, record)
+    }
+
+    fn check(&self, record: &Description, cx: &Checking<'_>) -> Result<(), String> {
+        check_type(record, cx, libc::S_IFDIR)
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
-        let fd = open_file(record, cx.files, reopen_flags(record.flags), batch);
-        if record.flags & o::PATH == 0 {
-            batch.step("lseek", nr::LSEEK, [fd.into(), record.pos.into(), libc::SEEK_SET.into()]);
-        }
-        Opened::Step(fd)
+        Opened::Step(open_at_offset(record, cx.files, batch))
     }
 }

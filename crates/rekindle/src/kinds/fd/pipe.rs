@@ -2,10 +2,10 @@
 //!
 //! The two ends are two descriptions of one pipe. What is in it is copied by tee(2), which leaves it there.
 
-use super::stream::{is_other_end, is_pipe};
-use super::{Claim, Description, FdKind, Opened, Opening};
+use super::restore::Opening;
+use super::stream::is_pipe;
+use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
-use crate::kinds::mem::file::FileTable;
 use crate::view::{FdView, ProcessView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::{Errno, nr};
@@ -40,11 +40,11 @@ impl FdKind for Pipe {
         "pipe"
     }
 
-    fn claims(&self, fd: &FdView, view: &ProcessView) -> Claim {
+    fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim {
         if !is_pipe(fd) {
             return Claim::NotMine;
         }
-        if !view.fds.iter().any(|other| is_other_end(fd, other)) {
+        if !cx.tree.has_both_ends(fd) {
             return Claim::Refused(
                 "outer-pipe",
                 "pipes to other processes cannot be captured yet",
@@ -52,19 +52,14 @@ impl FdKind for Pipe {
             );
         }
         let packets = fd.info.flags & o::DIRECT != 0;
-        if packets && (fd.info.flags & o::ACCMODE) == 0 && !is_empty(fd, view) {
+        if packets && (fd.info.flags & o::ACCMODE) == 0 && !is_empty(fd, cx.view) {
             return Claim::Refused("pipe-packets", "it holds packets, which cannot be captured yet", "");
         }
         Claim::Mine
     }
 
-    fn capture(
-        &self,
-        fd: &FdView,
-        view: &ProcessView,
-        _files: &mut FileTable,
-        record: &mut Description,
-    ) -> Result<(), Error> {
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        let view = cx.view;
         let failed =
             |errno| Error::call(format!("looking into the pipe at fd {} of {}", fd.fd, view.pid), errno);
         let end = fetch(fd, view).map_err(failed)?;
@@ -73,6 +68,11 @@ impl FdKind for Pipe {
         let contents = if reads { peek(&end, size).map_err(failed)? } else { Vec::new() };
         record.pipe = Some(Record { inode: fd.ino, size: size as u32, contents });
         Ok(())
+    }
+
+    fn check(&self, record: &Description, _cx: &Checking<'_>) -> Result<(), String> {
+        let fits = record.pipe.as_ref().is_some_and(|pipe| pipe.contents.len() <= pipe.size as usize);
+        if fits { Ok(()) } else { Err("it holds more than fits".into()) }
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
@@ -103,7 +103,7 @@ impl FdKind for Pipe {
             let flags = description.map_or(0, |description| description.flags & !o::ACCMODE);
             batch.step("F_SETFL", nr::FCNTL, [end, F_SETFL.into(), flags.into()]);
         }
-        Opened::Pipe(ends, [reading, writing].map(|end| end.map_or(0, |end| end.id)))
+        Opened::Pair(ends, [reading, writing].map(|end| end.map_or(0, |end| end.id)))
     }
 }
 

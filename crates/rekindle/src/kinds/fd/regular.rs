@@ -3,16 +3,16 @@
 //! A program that writes its own image has that file open. The image may have got another name since; where the old one
 //! leads nowhere, the restored descriptor leads to /dev/null.
 
-use super::{Claim, Description, FdKind, Opened, Opening, open_file, reopen_flags};
+use super::restore::Opening;
+use super::{
+    Capturing, Checking, Claim, Description, FdKind, Opened, Survey, capture_file, check_type, open_at_offset,
+};
 use crate::error::Error;
-use crate::kinds::mem::file::FileTable;
-use crate::view::{FdView, ProcessView};
-use rekindle_sys::fs::open_flags as o;
-use rekindle_sys::nr;
+use crate::view::FdView;
 use rekindle_tracee::Batch;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// See the module's story.
 pub(super) struct Regular;
@@ -23,11 +23,6 @@ pub(super) fn is_at_its_path(fd: &FdView) -> bool {
     std::fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (fd.dev, fd.ino))
 }
 
-/// The link below /proc that leads to the very file.
-pub(super) fn proc_link(fd: &FdView, view: &ProcessView) -> PathBuf {
-    PathBuf::from(format!("/proc/{}/fd/{}", view.pid, fd.fd))
-}
-
 /// The file systems whose files are not kept by anything: their contents are the kernel's view of something.
 const PSEUDO: [&[u8]; 3] = [b"/proc/", b"/sys/", b"/dev/mqueue/"];
 
@@ -36,7 +31,7 @@ impl FdKind for Regular {
         "regular"
     }
 
-    fn claims(&self, fd: &FdView, _view: &ProcessView) -> Claim {
+    fn claims(&self, fd: &FdView, _cx: &Survey<'_>) -> Claim {
         if fd.file_type() != libc::S_IFREG || !fd.link.starts_with(b"/") || fd.link.starts_with(b"/memfd:") {
             return Claim::NotMine;
         }
@@ -56,22 +51,15 @@ impl FdKind for Regular {
         Claim::Mine
     }
 
-    fn capture(
-        &self,
-        fd: &FdView,
-        view: &ProcessView,
-        files: &mut FileTable,
-        record: &mut Description,
-    ) -> Result<(), Error> {
-        record.file = files.id(&fd.link, &proc_link(fd, view))?;
-        Ok(())
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        capture_file(fd, cx, record)
+    }
+
+    fn check(&self, record: &Description, cx: &Checking<'_>) -> Result<(), String> {
+        check_type(record, cx, libc::S_IFREG)
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
-        let fd = open_file(record, cx.files, reopen_flags(record.flags), batch);
-        if record.flags & o::PATH == 0 {
-            batch.step("lseek", nr::LSEEK, [fd.into(), record.pos.into(), libc::SEEK_SET.into()]);
-        }
-        Opened::Step(fd)
+        Opened::Step(open_at_offset(record, cx.files, batch))
     }
 }

@@ -3,10 +3,10 @@
 //!
 //! A descriptor beyond 2 that leads to the same terminal or the same end of the same pipe goes with them.
 
-use super::{Claim, Description, FdKind, Opened, Opening};
+use super::restore::Opening;
+use super::{Capturing, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
-use crate::kinds::mem::file::FileTable;
-use crate::view::{FdView, ProcessView};
+use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_tracee::Batch;
 
@@ -18,36 +18,32 @@ impl FdKind for Stream {
         "stream"
     }
 
-    fn claims(&self, fd: &FdView, view: &ProcessView) -> Claim {
-        if !(is_terminal(fd) || is_pipe(fd)) || standard_stream(fd, view).is_none() {
+    fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim {
+        if !(is_terminal(fd) || is_pipe(fd)) || stream_in_tree(fd, cx.tree).is_none() {
             return Claim::NotMine;
         }
         // A pipe from the program to itself is no stream.
-        let leads_inside = is_pipe(fd) && view.fds.iter().any(|other| is_other_end(fd, other));
+        let leads_inside = is_pipe(fd) && cx.tree.has_both_ends(fd);
         if leads_inside { Claim::NotMine } else { Claim::Mine }
     }
 
-    fn capture(
-        &self,
-        fd: &FdView,
-        view: &ProcessView,
-        _files: &mut FileTable,
-        record: &mut Description,
-    ) -> Result<(), Error> {
-        record.stream = standard_stream(fd, view).unwrap_or(0);
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        record.stream = stream_in_tree(fd, cx.tree).unwrap_or(0);
         Ok(())
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, _batch: &mut Batch) -> Opened {
-        Opened::Number(cx.streams.number(record.stream))
+        Opened::Number(cx.stream(record.stream))
     }
 }
 
-/// The standard stream that a descriptor is, or leads to the same place as.
+/// The standard stream that leads to the same place, in the first process of the tree that has one.
+fn stream_in_tree(fd: &FdView, tree: &TreeView) -> Option<u32> {
+    tree.processes.iter().find_map(|view| standard_stream(fd, view))
+}
+
+/// The standard stream of a process that a descriptor is, or leads to the same place as.
 fn standard_stream(fd: &FdView, view: &ProcessView) -> Option<u32> {
-    if (0..=2).contains(&fd.fd) {
-        return u32::try_from(fd.fd).ok();
-    }
     let same = |other: &&FdView| {
         let same_direction = other.info.flags & o::ACCMODE == fd.info.flags & o::ACCMODE;
         is_same_file(fd, other) && (is_terminal(fd) || same_direction)
@@ -57,11 +53,6 @@ fn standard_stream(fd: &FdView, view: &ProcessView) -> Option<u32> {
         .take_while(|other| other.fd <= 2)
         .find(same)
         .and_then(|other| u32::try_from(other.fd).ok())
-}
-
-/// Whether two descriptors are the two ends of one pipe.
-pub(super) fn is_other_end(a: &FdView, b: &FdView) -> bool {
-    is_same_file(a, b) && a.info.flags & o::ACCMODE != b.info.flags & o::ACCMODE
 }
 
 fn is_same_file(a: &FdView, b: &FdView) -> bool {

@@ -1,0 +1,148 @@
+//! From the descriptors of a tree of processes to descriptions.
+
+use super::{Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey};
+use crate::error::Error;
+use crate::kinds::mem::file::FileTable;
+use crate::kinds::mem::shared::SharedTable;
+use crate::refusal::{Refusals, show};
+use crate::view::{FdView, ProcessView, TreeView};
+use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::task::{Kcmp, kcmp};
+use std::cmp::Ordering;
+use std::collections::HashMap;
+
+/// Says which descriptors of a process cannot be captured.
+pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
+    let cx = Survey { view, tree };
+    for fd in &view.fds {
+        let subject = || format!("fd {} ({})", fd.fd, show(&fd.link));
+        if !fd.info.locks.is_empty() {
+            refusals.add(
+                "file-lock",
+                subject(),
+                "file locks cannot be captured yet",
+                "let the program release it",
+            );
+        }
+        if fd.info.flags & o::ASYNC != 0 {
+            refusals.add("async-io", subject(), "O_ASYNC cannot be captured yet", "");
+        }
+        match claim(fd, &cx) {
+            Some((_, Claim::Refused(code, why, remedy))) => refusals.add(code, subject(), why, remedy),
+            Some(_) => {}
+            None => {
+                let why = format!("{} cannot be captured yet", what_it_is(fd));
+                refusals.add("fd-kind", subject(), why, "let the program close it first");
+            }
+        }
+    }
+}
+
+fn claim(fd: &FdView, cx: &Survey<'_>) -> Option<(&'static dyn FdKind, Claim)> {
+    KINDS.iter().find_map(|kind| match kind.claims(fd, cx) {
+        Claim::NotMine => None,
+        claim => Some((*kind, claim)),
+    })
+}
+
+/// A noun for a descriptor that no kind claims.
+fn what_it_is(fd: &FdView) -> String {
+    let link = fd.link.as_slice();
+    if let Some(name) = link.strip_prefix(b"anon_inode:") {
+        let name = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
+        return format!("{} descriptors", show(name));
+    }
+    let noun = match fd.file_type() {
+        libc::S_IFSOCK => "sockets",
+        libc::S_IFIFO if link.starts_with(b"pipe:") => "pipes",
+        libc::S_IFIFO => "FIFOs",
+        libc::S_IFCHR => "devices of this kind",
+        libc::S_IFBLK => "block devices",
+        libc::S_IFLNK => "descriptors of symbolic links",
+        _ if link.starts_with(b"/memfd:") => "memfd files",
+        _ if link.ends_with(b" (deleted)") => "deleted files",
+        _ => "files of this kind",
+    };
+    noun.to_owned()
+}
+
+/// What descriptors of one description have in common: link, flags, offset.
+type Likeness = (Vec<u8>, u32, i64);
+
+/// A description that has been met: where, and its id.
+struct Met {
+    pid: i32,
+    fd: i32,
+    id: u32,
+}
+
+/// The descriptions of a tree, and the descriptors of each of its processes.
+pub fn capture(
+    tree: &TreeView,
+    files: &mut FileTable,
+    shared: &mut SharedTable,
+) -> Result<(Vec<Description>, Vec<Vec<Descriptor>>), Error> {
+    let mut descriptions = Vec::new();
+    let mut tables = Vec::with_capacity(tree.processes.len());
+    let mut met: HashMap<Likeness, Vec<Met>> = HashMap::new();
+    let mut ids = HashMap::new();
+    let mut first = Vec::new();
+    for view in &tree.processes {
+        let mut descriptors = Vec::with_capacity(view.fds.len());
+        for fd in &view.fds {
+            let flags = fd.info.flags & !o::CLOEXEC;
+            let alike = met.entry((fd.link.clone(), flags, fd.info.pos)).or_default();
+            let description = match find(alike, view.pid, fd.fd) {
+                Ok(at) => alike[at].id,
+                Err(at) => {
+                    let id = descriptions.len() as u32 + 1;
+                    let mut cx = Capturing { view, tree, files, shared };
+                    descriptions.push(capture_one(id, fd, &mut cx)?);
+                    first.push((view, fd));
+                    alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });
+                    id
+                }
+            };
+            ids.insert((view.pid, fd.fd), description);
+            let cloexec = fd.info.flags & o::CLOEXEC != 0;
+            descriptors.push(Descriptor { fd: fd.fd, description, cloexec });
+        }
+        tables.push(descriptors);
+    }
+    for (record, (view, fd)) in descriptions.iter_mut().zip(first) {
+        if let Some(kind) = record.kind() {
+            kind.relate(fd, &Relating { view, tree, ids: &ids }, record)?;
+        }
+    }
+    Ok((descriptions, tables))
+}
+
+/// Where among descriptions, in kcmp(2)'s order, one is, or belongs.
+fn find(alike: &[Met], pid: i32, fd: i32) -> Result<usize, usize> {
+    // Without kcmp, descriptions that look alike are taken for different ones.
+    let order =
+        |met: &Met| kcmp(met.pid, pid, Kcmp::File, met.fd as u64, fd as u64).unwrap_or(Ordering::Less);
+    alike.binary_search_by(order)
+}
+
+fn capture_one(id: u32, fd: &FdView, cx: &mut Capturing<'_>) -> Result<Description, Error> {
+    let mut record = Description {
+        id,
+        flags: fd.info.flags & !o::CLOEXEC,
+        pos: fd.info.pos,
+        link: fd.link.clone(),
+        ..Description::default()
+    };
+    match claim(fd, &Survey { view: cx.view, tree: cx.tree }) {
+        Some((kind, Claim::Mine)) => {
+            record.kind = kind.name().to_owned();
+            kind.capture(fd, cx, &mut record)?;
+            Ok(record)
+        }
+        _ => Err(Error::proc(
+            cx.view.pid,
+            format!("fd/{}", fd.fd),
+            "it appeared after the survey, and cannot be captured",
+        )),
+    }
+}

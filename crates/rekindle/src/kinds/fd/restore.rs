@@ -1,0 +1,300 @@
+//! From descriptions to the descriptors of a tree of processes.
+//!
+//! ```text
+//! in the root, at birth        the restorer's standard streams are set aside, everything else is closed;
+//!                              children are born with that
+//! in each process, in order    what it holds is opened, what others hold is fetched from them
+//! in each process, in order    what refers to other descriptions is completed
+//! in each process              what was set aside is closed
+//! ```
+//!
+//! Numbers for what is set aside are such as no process of the tree uses, and lie above the lowest free number at any time,
+//! which is what `open` gives.
+
+use super::{Description, Descriptor, Files, Opened};
+use crate::record::ProcessPlan;
+use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::nr;
+use rekindle_tracee::{Arg, Batch};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Where a description is at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    /// The process that holds it, by its place in the plan.
+    process: usize,
+    /// The number that it has there.
+    number: i32,
+    /// Whether the number is only for the time of the restore.
+    passing: bool,
+}
+
+/// Which process opens which description, and which numbers are used meanwhile.
+pub struct Layout<'a> {
+    descriptions: &'a [Description],
+    processes: &'a [ProcessPlan],
+    places: HashMap<u32, Place>,
+    /// The restorer's standard streams.
+    kept: [i32; 3],
+    /// Where descriptions wait to be given their own numbers.
+    parking: [i32; 2],
+}
+
+/// What kinds have at hand when they open a description.
+pub struct Opening<'a> {
+    /// The files of the plan.
+    pub files: &'a Files<'a>,
+    /// All descriptions of the plan.
+    pub descriptions: &'a [Description],
+    layout: &'a Layout<'a>,
+}
+
+/// What kinds have at hand when they complete a description.
+pub struct Finishing<'a> {
+    /// All descriptions of the plan.
+    pub descriptions: &'a [Description],
+    /// The number of the description in this process.
+    pub number: i32,
+    layout: &'a Layout<'a>,
+    process: usize,
+}
+
+/// Descriptors beside those of the program that a process may have open at a time.
+const MARGIN: usize = 16;
+
+impl<'a> Layout<'a> {
+    /// That of a plan that has been checked.
+    pub fn of(descriptions: &'a [Description], processes: &'a [ProcessPlan]) -> Self {
+        let mut users: HashMap<u32, Vec<(usize, i32)>> = HashMap::new();
+        for (index, process) in processes.iter().enumerate() {
+            for descriptor in &process.descriptors {
+                users.entry(descriptor.description).or_default().push((index, descriptor.fd));
+            }
+        }
+        let first_user = |id: u32| users.get(&id).and_then(|list| list.first()).map(|(process, _)| *process);
+        let mut of_group: HashMap<(&str, u64), usize> = HashMap::new();
+        for description in descriptions {
+            if let (Some(group), Some(user)) = (description.group(), first_user(description.id)) {
+                let first = of_group.entry(group).or_insert(user);
+                *first = user.min(*first);
+            }
+        }
+        let used: BTreeSet<i32> = processes
+            .iter()
+            .flat_map(|process| &process.descriptors)
+            .map(|descriptor| descriptor.fd)
+            .collect();
+        let most = processes.iter().map(|process| process.descriptors.len()).max().unwrap_or(0);
+        let homeless =
+            descriptions.len() - descriptions.iter().filter(|d| first_user(d.id).is_some()).count();
+        let from = (most + homeless + MARGIN) as i32;
+        let mut free = (from..).filter(|number| !used.contains(number));
+        let mut next = || free.next().unwrap_or(i32::MAX);
+        let (kept, parking) = ([(); 3].map(|()| next()), [(); 2].map(|()| next()));
+        let mut places = HashMap::new();
+        for description in descriptions {
+            let group = description.group().and_then(|group| of_group.get(&group).copied());
+            // One that nobody has a descriptor for is on its way through a socket: the root opens it.
+            let process = group.or_else(|| first_user(description.id)).unwrap_or(0);
+            let own =
+                users.get(&description.id).and_then(|list| list.iter().find(|(user, _)| *user == process));
+            let place = match own {
+                Some((_, number)) => Place { process, number: *number, passing: false },
+                None => Place { process, number: next(), passing: true },
+            };
+            places.insert(description.id, place);
+        }
+        Self { descriptions, processes, places, kept, parking }
+    }
+
+    /// The steps, in the root, that put the restorer's standard streams aside and close everything else that it was
+    /// born with.
+    pub fn clear(&self, batch: &mut Batch) {
+        for (stream, number) in (0..).zip(self.kept) {
+            // The restorer may have been started without one of them.
+            let args = [stream.into(), number.into(), 0.into()];
+            batch.step_may_fail("setting a standard stream aside", nr::DUP3, args);
+        }
+        let mut from = 0;
+        for number in self.kept {
+            if from < number {
+                batch.step("close_range", nr::CLOSE_RANGE, [from.into(), (number - 1).into(), 0.into()]);
+            }
+            from = number + 1;
+        }
+        batch.step("close_range", nr::CLOSE_RANGE, [from.into(), u32::MAX.into(), 0.into()]);
+    }
+
+    /// The steps, in a process, that make its descriptors. Those before it have theirs.
+    pub fn open(&self, process: usize, files: &Files<'_>, batch: &mut Batch) {
+        let mut making = Making { layout: self, wanted: BTreeMap::new(), process };
+        for descriptor in &self.processes[process].descriptors {
+            making.wanted.entry(descriptor.description).or_default().push(*descriptor);
+        }
+        let cx = Opening { files, descriptions: self.descriptions, layout: self };
+        let mut made = BTreeSet::new();
+        for description in self.descriptions.iter().filter(|d| self.is_held_by(d.id, process)) {
+            let Some(kind) = description.kind().filter(|_| !made.contains(&description.id)) else { continue };
+            match kind.open(description, &cx, batch) {
+                Opened::Number(number) => making.give(description.id, number, batch),
+                Opened::Step(step) => {
+                    self.park([step.into()], batch);
+                    making.give(description.id, self.parking[0], batch);
+                }
+                Opened::Pair(ends, ids) => {
+                    self.park([Arg::Loaded(ends, 0), Arg::Loaded(ends, 4)], batch);
+                    for (id, parked) in ids.into_iter().zip(self.parking) {
+                        making.give(id, parked, batch);
+                        made.insert(id);
+                    }
+                }
+            }
+        }
+        making.fetch_others(batch);
+        for number in self.parking {
+            batch.step_may_fail("closing what was parked", nr::CLOSE, [number.into()]);
+        }
+    }
+
+    /// The steps, in a process, that complete the descriptions it holds. Every process has its descriptors.
+    pub fn finish(&self, process: usize, batch: &mut Batch) {
+        for description in self.descriptions.iter().filter(|d| self.is_held_by(d.id, process)) {
+            let (Some(kind), Some(place)) = (description.kind(), self.places.get(&description.id)) else {
+                continue;
+            };
+            let cx =
+                Finishing { descriptions: self.descriptions, number: place.number, layout: self, process };
+            kind.finish(description, &cx, batch);
+        }
+    }
+
+    /// The steps, in a process, that close what was only set aside.
+    pub fn close(&self, process: usize, batch: &mut Batch) {
+        let passing = self.places.values().filter(|place| place.process == process && place.passing);
+        for number in self.kept.into_iter().chain(self.parking).chain(passing.map(|place| place.number)) {
+            batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
+        }
+    }
+
+    /// A number that is free in every process until descriptors are made, and after.
+    pub fn spare(&self) -> i32 {
+        self.parking[0]
+    }
+
+    fn is_held_by(&self, id: u32, process: usize) -> bool {
+        self.places.get(&id).is_some_and(|place| place.process == process)
+    }
+
+    fn pid(&self, process: usize) -> i32 {
+        self.processes[process].process.identity.pid
+    }
+
+    /// Moves what was just opened out of the way: the numbers that were free may be among those yet to be given.
+    fn park<const N: usize>(&self, opened: [Arg; N], batch: &mut Batch) {
+        for (from, to) in opened.into_iter().zip(self.parking) {
+            batch.step("dup3", nr::DUP3, [from, to.into(), 0.into()]);
+        }
+        for from in opened {
+            batch.step("close", nr::CLOSE, [from]);
+        }
+    }
+}
+
+/// The descriptors of one process in the making.
+struct Making<'a> {
+    layout: &'a Layout<'a>,
+    /// Those that are not made yet, by description.
+    wanted: BTreeMap<u32, Vec<Descriptor>>,
+    process: usize,
+}
+
+impl Making<'_> {
+    /// Gives a description its numbers.
+    fn give(&mut self, id: u32, from: i32, batch: &mut Batch) {
+        for descriptor in self.wanted.remove(&id).unwrap_or_default() {
+            let cloexec = if descriptor.cloexec { o::CLOEXEC } else { 0 };
+            let label = format!("fd {}", descriptor.fd);
+            batch.step(label, nr::DUP3, [from.into(), descriptor.fd.into(), cloexec.into()]);
+        }
+        if let Some(place) = self.layout.places.get(&id)
+            && place.passing
+            && place.process == self.process
+        {
+            batch.step("setting a descriptor aside", nr::DUP3, [from.into(), place.number.into(), 0.into()]);
+        }
+    }
+
+    /// Fetches what other processes hold, one holder after the other.
+    fn fetch_others(&mut self, batch: &mut Batch) {
+        let mut by_holder: BTreeMap<usize, Vec<(u32, i32)>> = BTreeMap::new();
+        for id in self.wanted.keys() {
+            if let Some(place) = self.layout.places.get(id) {
+                by_holder.entry(place.process).or_default().push((*id, place.number));
+            }
+        }
+        let [landing, parked_pidfd] = self.layout.parking;
+        for (holder, descriptions) in by_holder {
+            let pid = self.layout.pid(holder);
+            let pidfd = batch.step(format!("pidfd_open of {pid}"), nr::PIDFD_OPEN, [pid.into(), 0.into()]);
+            batch.step("dup3", nr::DUP3, [pidfd.into(), parked_pidfd.into(), 0.into()]);
+            batch.step("close", nr::CLOSE, [pidfd.into()]);
+            for (id, number) in descriptions {
+                let label = format!("fetching fd {number} of process {pid}");
+                let fetched =
+                    batch.step(label, nr::PIDFD_GETFD, [parked_pidfd.into(), number.into(), 0.into()]);
+                batch.step("dup3", nr::DUP3, [fetched.into(), landing.into(), 0.into()]);
+                batch.step("close", nr::CLOSE, [fetched.into()]);
+                self.give(id, landing, batch);
+            }
+        }
+    }
+}
+
+impl Opening<'_> {
+    /// The number under which a standard stream of the restorer is at hand.
+    pub fn stream(&self, stream: u32) -> i32 {
+        self.layout.kept.get(stream as usize).copied().unwrap_or(-1)
+    }
+
+    /// A description of the plan.
+    pub fn description(&self, id: u32) -> Option<&Description> {
+        self.descriptions.iter().find(|description| description.id == id)
+    }
+}
+
+impl Finishing<'_> {
+    /// A number in this process that leads to a description, if it has one.
+    pub fn number_of(&self, id: u32) -> Option<i32> {
+        let descriptors = &self.layout.processes[self.process].descriptors;
+        let own = descriptors.iter().find(|descriptor| descriptor.description == id).map(|found| found.fd);
+        own.or_else(|| {
+            let place = self.layout.places.get(&id).filter(|place| place.process == self.process)?;
+            Some(place.number)
+        })
+    }
+
+    /// What a number of this process leads to.
+    pub fn description_at(&self, fd: i32) -> Option<&Descriptor> {
+        self.layout.processes[self.process].descriptors.iter().find(|descriptor| descriptor.fd == fd)
+    }
+
+    /// Brings a description to this process for the steps that `with` adds, which get a number for it.
+    pub fn with(&self, id: u32, batch: &mut Batch, with: impl FnOnce(Arg, &mut Batch)) {
+        if let Some(number) = self.number_of(id) {
+            return with(number.into(), batch);
+        }
+        let Some(place) = self.layout.places.get(&id) else { return };
+        let pid = self.layout.pid(place.process);
+        let pidfd = batch.step(format!("pidfd_open of {pid}"), nr::PIDFD_OPEN, [pid.into(), 0.into()]);
+        let label = format!("fetching fd {} of process {pid}", place.number);
+        let fetched = batch.step(label, nr::PIDFD_GETFD, [pidfd.into(), place.number.into(), 0.into()]);
+        with(fetched.into(), batch);
+        batch.step("close", nr::CLOSE, [fetched.into()]);
+        batch.step("close", nr::CLOSE, [pidfd.into()]);
+    }
+
+    /// Two numbers that are free in this process.
+    pub fn spare(&self) -> [i32; 2] {
+        self.layout.parking
+    }
+}
