@@ -72,6 +72,11 @@ pub(crate) fn time(time: Duration) -> String {
     }
 }
 
+/// How many processes there are, where there is more than one.
+pub(crate) fn tree(processes: usize) -> String {
+    if processes == 1 { String::new() } else { format!("{}, ", count(processes, "process")) }
+}
+
 /// `1 thread`, `8 threads`, `2 processes`.
 pub(crate) fn count(number: usize, noun: &str) -> String {
     let plural = match number {

@@ -5,7 +5,7 @@
 
 use crate::error::Error;
 use crate::kinds::mem::mapping::{self, Backing};
-use crate::record::{AnyRecord, FIRST_OBJECT, PROCESS_SPACE, Plan, ProcessPlan};
+use crate::record::{AnyRecord, FIRST_OBJECT, Plan, ProcessPlan, space_of_process};
 use crate::refusal::show;
 use rekindle_image::{
     Entry, EntryKind, Extent, Frame, Header, Index, PageBuffer, Reader, Summary, layout, read_pages,
@@ -159,8 +159,7 @@ pub fn stream(input: impl Read) -> Result<Inspection, Error> {
 
 fn put_together(header: &Header, plan: Plan, saved: &Saved, summary: Summary, verified: bool) -> Inspection {
     let mappings = plan.processes.iter().enumerate().map(|(index, process)| {
-        let space = (index == 0).then_some(PROCESS_SPACE);
-        let of = |start| space.and_then(|space| saved.bytes(space, start));
+        let of = |start| saved.bytes(space_of_process(index), start);
         let mut views: Vec<_> =
             process.mappings.iter().map(|m| mapping_view(m, process, &plan, of(m.start))).collect();
         views.extend(vdso_views(process));
@@ -271,8 +270,10 @@ struct SavedRange {
 
 impl Saved {
     fn of(plan: &Plan) -> Self {
-        let mappings = plan.processes.first().into_iter().flat_map(|process| &process.mappings);
-        let mappings = mappings.map(|m| (PROCESS_SPACE, m.start, m.end));
+        let processes = plan.processes.iter().enumerate();
+        let mappings = processes.flat_map(|(index, process)| {
+            process.mappings.iter().map(move |m| (space_of_process(index), m.start, m.end))
+        });
         let objects = plan.shared.iter().filter(|object| object.id >= FIRST_OBJECT);
         let objects = objects.map(|object| (object.id, 0, u64::MAX));
         let range = |(space, start, end)| SavedRange { space, start, end, bytes: Some(0) };
@@ -326,6 +327,8 @@ mod tests {
     use super::*;
     use rekindle_image::Place;
 
+    const OWN: u32 = 1;
+
     fn saved() -> Saved {
         let range = |start, end| mapping::Record { start, end, ..mapping::Record::default() };
         let mappings = vec![range(0x1000, 0x5000), range(0x5000, 0x6000), range(0x9000, 0xa000)];
@@ -340,31 +343,31 @@ mod tests {
     #[test]
     fn runs_are_shared_out_to_the_mappings_they_are_of() {
         let mut saved = saved();
-        saved.add(PROCESS_SPACE, 0x4000, 0x6000);
-        saved.add(PROCESS_SPACE, 0x9000, 0xa000);
-        saved.add(PROCESS_SPACE, 0x20_0000, 0x20_1000); // of none
+        saved.add(OWN, 0x4000, 0x6000);
+        saved.add(OWN, 0x9000, 0xa000);
+        saved.add(OWN, 0x20_0000, 0x20_1000); // of none
         saved.add(7, 0x1000, 0x2000); // of another space
         assert_eq!(all(&saved), [Some(0x1000), Some(0x1000), Some(0x1000)]);
-        assert_eq!(saved.bytes(PROCESS_SPACE, 0x5000), Some(0x1000));
-        assert_eq!(saved.bytes(PROCESS_SPACE, 0x6000), None);
+        assert_eq!(saved.bytes(OWN, 0x5000), Some(0x1000));
+        assert_eq!(saved.bytes(OWN, 0x6000), None);
     }
 
     #[test]
     fn an_extent_is_of_one_mapping_only_if_it_lies_inside() {
         let mut saved = saved();
-        assert!(saved.are_of_one(PROCESS_SPACE, 0x1000, 0x5000));
-        assert!(!saved.are_of_one(PROCESS_SPACE, 0x1000, 0x5001));
-        assert!(!saved.are_of_one(PROCESS_SPACE, 0x0, 0x1000));
-        assert!(!saved.are_of_one(PROCESS_SPACE, 0x7000, 0x8000));
+        assert!(saved.are_of_one(OWN, 0x1000, 0x5000));
+        assert!(!saved.are_of_one(OWN, 0x1000, 0x5001));
+        assert!(!saved.are_of_one(OWN, 0x0, 0x1000));
+        assert!(!saved.are_of_one(OWN, 0x7000, 0x8000));
         assert!(!saved.are_of_one(0, 0x1000, 0x2000));
     }
 
     #[test]
     fn what_was_not_read_is_unknown() {
         let mut saved = saved();
-        let place = |address| Place { space: PROCESS_SPACE, address };
+        let place = |address| Place { space: OWN, address };
         saved.unknown(Extent { pages: 2, low: place(0x2000), high: place(0x6000) });
-        saved.add(PROCESS_SPACE, 0x1000, 0x2000);
+        saved.add(OWN, 0x1000, 0x2000);
         assert_eq!(all(&saved), [None, None, Some(0)]);
     }
 }

@@ -45,6 +45,7 @@ pub mod kinds;
 pub mod record;
 pub mod refusal;
 pub mod restore;
+mod ties;
 mod view;
 mod waits;
 

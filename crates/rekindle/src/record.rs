@@ -6,8 +6,9 @@
 use crate::error::Error;
 use crate::kinds::fd::{Description, Descriptor};
 use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
-use crate::kinds::process::Process;
+use crate::kinds::process::{Process, identity, zombie};
 use crate::kinds::task::Task;
+use crate::ties::Member;
 use rekindle_image::{Need, Record, RecordType, Writer};
 use serde::Serialize;
 use std::io::Write;
@@ -87,6 +88,7 @@ records! {
     8 "mapping" Mapping: mapping::Record, "a mapping";
     9 "description" Description: Description, "an open file description";
     10 "descriptor" Descriptor: Descriptor, "a descriptor";
+    11 "zombie" Zombie: zombie::Record, "a child that has ended";
 }
 
 /// What the records before the pages say, put together.
@@ -100,7 +102,9 @@ pub struct Plan {
     pub shared: Vec<shared::Record>,
     /// Open file descriptions.
     pub descriptions: Vec<Description>,
-    /// The processes, parents before children.
+    /// Children that have ended, and that their parents have not taken notice of.
+    pub zombies: Vec<zombie::Record>,
+    /// The processes, in the order in which they come into being: parents before children.
     pub processes: Vec<ProcessPlan>,
 }
 
@@ -127,7 +131,8 @@ impl Plan {
         let global = std::iter::once(AnyRecord::Info(self.info))
             .chain(self.files.into_iter().map(AnyRecord::File))
             .chain(self.shared.into_iter().map(AnyRecord::SharedObject))
-            .chain(self.descriptions.into_iter().map(AnyRecord::Description));
+            .chain(self.descriptions.into_iter().map(AnyRecord::Description))
+            .chain(self.zombies.into_iter().map(AnyRecord::Zombie));
         let processes = self.processes.into_iter().flat_map(|p| {
             std::iter::once(AnyRecord::Process(p.process))
                 .chain(p.tasks.into_iter().map(AnyRecord::Task))
@@ -148,6 +153,7 @@ impl Plan {
             AnyRecord::SharedObject(object) => self.shared.push(object),
             // The first images had them behind the process.
             AnyRecord::Description(description) => self.descriptions.push(description),
+            AnyRecord::Zombie(zombie) => self.zombies.push(zombie),
             AnyRecord::Process(process) => {
                 self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
             }
@@ -174,12 +180,38 @@ impl ProcessPlan {
             | AnyRecord::File(_)
             | AnyRecord::SharedObject(_)
             | AnyRecord::Description(_)
+            | AnyRecord::Zombie(_)
             | AnyRecord::Process(_) => {}
         }
     }
 }
 
-/// The space that the pages of a process's own memory are in. Shared objects have the spaces of their ids, above.
-pub const PROCESS_SPACE: u32 = 1;
+/// The space that the pages of the first process's own memory are in; those of the others follow in order. Shared
+/// objects have the spaces of their ids, above.
+const PROCESS_SPACE: u32 = 1;
 /// The id of the first shared object.
 pub const FIRST_OBJECT: u32 = 0x1_0000;
+
+/// The space of a process's own memory, by its place in the plan.
+pub fn space_of_process(index: usize) -> u32 {
+    PROCESS_SPACE + index as u32
+}
+
+/// The process that a space is the own memory of, if it is one's.
+pub fn process_of_space(space: u32) -> Option<usize> {
+    (PROCESS_SPACE..FIRST_OBJECT).contains(&space).then(|| (space - PROCESS_SPACE) as usize)
+}
+
+/// How many processes an image can hold: as many as there are spaces.
+pub const PROCESSES_MAX: usize = (FIRST_OBJECT - PROCESS_SPACE) as usize;
+
+impl Plan {
+    /// The ties of its processes.
+    pub fn members(&self) -> Vec<Member> {
+        let processes = self.processes.iter().map(|process| {
+            let identity::Record { pid, ppid, pgid, sid, .. } = process.process.identity;
+            Member { pid, ppid, pgid, sid }
+        });
+        processes.chain(self.zombies.iter().map(zombie::Record::member)).collect()
+    }
+}

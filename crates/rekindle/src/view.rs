@@ -1,6 +1,8 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
 use crate::error::Error;
+use crate::kinds::process::zombie;
+use crate::ties::{Member, Ties};
 use crate::waits::Wait;
 use rekindle_procfs as procfs;
 use rekindle_procfs::fdinfo::FdInfo;
@@ -9,35 +11,117 @@ use rekindle_procfs::smaps;
 use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
 use rekindle_sys::fs::open_flags as o;
+use rekindle_tracee::FrozenTree;
+use rekindle_tracee::tree::children_of;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 
 /// A process and all its descendants, as /proc shows them.
 pub struct TreeView {
-    /// The processes, the root first, parents before children.
+    /// The processes in the order in which a restore makes them: the root first, parents before children.
     pub processes: Vec<ProcessView>,
+    /// Children that have ended, and that their parents have not taken notice of.
+    pub zombies: Vec<zombie::Record>,
+    /// How they are tied together; empty if they cannot be made again so.
+    pub ties: Ties,
+    /// A sentence for each process that cannot be placed, with its pid.
+    pub misplaced: Vec<(i32, String)>,
     /// The pipes and FIFOs that its processes have open: whether for reading, and whether for writing, by device and inode.
     pipe_ends: HashMap<(u64, u64), [bool; 2]>,
 }
 
 impl TreeView {
-    /// That of these processes.
-    pub fn of(processes: Vec<ProcessView>) -> Self {
-        let mut pipe_ends: HashMap<(u64, u64), [bool; 2]> = HashMap::new();
-        let fds = processes.iter().flat_map(|view| &view.fds);
-        for fd in fds.filter(|fd| fd.file_type() == libc::S_IFIFO && fd.info.flags & o::PATH == 0) {
-            let ends = pipe_ends.entry((fd.dev, fd.ino)).or_default();
-            let mode = fd.info.flags & o::ACCMODE;
-            ends[0] |= mode != 1;
-            ends[1] |= mode != 0;
+    /// That of a process and its descendants, which may come and go meanwhile.
+    pub fn read(root: i32) -> Result<Self, Error> {
+        let mut processes = vec![ProcessView::read(root)?];
+        let mut zombies = Vec::new();
+        let mut looked_at = 0;
+        while let Some(parent) = processes.get(looked_at) {
+            looked_at += 1;
+            for child in children_of(parent.pid).unwrap_or_default() {
+                if child == std::process::id().cast_signed() {
+                    continue; // whoever makes the checkpoint is no part of the program
+                }
+                match zombie_or_process(child) {
+                    Ok(Found::Zombie(zombie)) => zombies.push(zombie),
+                    Ok(Found::Process(view)) => processes.push(view),
+                    Err(Error::NoSuchProcess { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
-        Self { processes, pipe_ends }
+        Ok(Self::of(processes, zombies))
+    }
+
+    /// That of a tree that stands still.
+    pub fn of_frozen(tree: &FrozenTree) -> Result<Self, Error> {
+        let mut processes = Vec::with_capacity(tree.processes().len());
+        for frozen in tree.processes() {
+            processes.push(ProcessView::read(frozen.pid())?);
+        }
+        let zombies =
+            tree.zombies().iter().map(|pid| zombie::Record::read(*pid)).collect::<Result<_, _>>()?;
+        Ok(Self::of(processes, zombies))
+    }
+
+    fn of(mut processes: Vec<ProcessView>, zombies: Vec<zombie::Record>) -> Self {
+        let members = members(&processes, &zombies);
+        let (ties, misplaced) = match Ties::of(&members) {
+            Ok(ties) => (ties, Vec::new()),
+            Err(misplaced) => (Ties::default(), misplaced),
+        };
+        let place: HashMap<i32, usize> =
+            ties.births.iter().enumerate().map(|(place, birth)| (birth.pid, place)).collect();
+        processes.sort_by_key(|view| place.get(&view.pid).copied().unwrap_or(0));
+        let pipe_ends = pipe_ends(&processes);
+        Self { processes, zombies, ties, misplaced, pipe_ends }
+    }
+
+    /// The process that another one's memory comes from when it is cloned: whoever clones it, or whom that stands in for.
+    pub fn donor(&self, pid: i32) -> Option<i32> {
+        self.ties.donor(pid)
     }
 
     /// Whether the tree has both ends of the pipe that a descriptor is an end of.
     pub fn has_both_ends(&self, fd: &FdView) -> bool {
         self.pipe_ends.get(&(fd.dev, fd.ino)) == Some(&[true, true])
+    }
+}
+
+fn pipe_ends(processes: &[ProcessView]) -> HashMap<(u64, u64), [bool; 2]> {
+    let mut pipe_ends: HashMap<(u64, u64), [bool; 2]> = HashMap::new();
+    let fds = processes.iter().flat_map(|view| &view.fds);
+    for fd in fds.filter(|fd| fd.file_type() == libc::S_IFIFO && fd.info.flags & o::PATH == 0) {
+        let ends = pipe_ends.entry((fd.dev, fd.ino)).or_default();
+        let mode = fd.info.flags & o::ACCMODE;
+        ends[0] |= mode != 1;
+        ends[1] |= mode != 0;
+    }
+    pipe_ends
+}
+
+fn members(processes: &[ProcessView], zombies: &[zombie::Record]) -> Vec<Member> {
+    let processes = processes.iter().map(|view| {
+        let stat = &view.stat;
+        Member { pid: view.pid, ppid: stat.ppid, pgid: stat.pgrp, sid: stat.session }
+    });
+    processes.chain(zombies.iter().map(zombie::Record::member)).collect()
+}
+
+enum Found {
+    Zombie(zombie::Record),
+    Process(ProcessView),
+}
+
+fn zombie_or_process(pid: i32) -> Result<Found, Error> {
+    let stat = parse(pid, "stat", procfs::stat::parse)?;
+    let is_zombie =
+        matches!(stat.state, procfs::State::Zombie | procfs::State::Dead) && stat.num_threads <= 1;
+    if is_zombie {
+        zombie::Record::read(pid).map(Found::Zombie)
+    } else {
+        ProcessView::read(pid).map(Found::Process)
     }
 }
 
@@ -116,6 +200,11 @@ impl ProcessView {
             threads,
             waits: HashMap::new(),
         })
+    }
+
+    /// Its pid, and the tids of its threads.
+    pub fn task_ids(&self) -> (i32, Vec<i32>) {
+        (self.pid, self.threads.iter().map(|thread| thread.tid).collect())
     }
 
     /// The plain mappings, without their accounting.

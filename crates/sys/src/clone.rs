@@ -88,25 +88,30 @@ pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> 
 pub enum Offspring {
     /// A thread of its process.
     Thread,
-    /// A process like itself, with the same parent.
-    Twin,
+    /// A child. What the two share beyond a fork: `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`, `CLONE_IO`, `CLONE_SYSVSEM`.
+    Child(u32),
+    /// A process with the same parent (`CLONE_PARENT`).
+    Sibling,
 }
 
-/// The bytes of a `struct clone_args` for a batch: `set_tid` is the address of a 32-bit tid; the stack pointer of what
-/// is cloned begins at `stack_base` + `stack_len`.
-pub fn clone_args(what: Offspring, set_tid: u64, stack_base: u64, stack_len: u64) -> [u8; 88] {
-    let flags = match what {
+/// The bytes of a `struct clone_args` for a batch, with room for the address of one 32-bit tid (`set_tid`). The stack
+/// pointer of what is cloned begins at `stack_base` + `stack_len`. `exit_signal` is a child's.
+pub fn clone_args(what: Offspring, exit_signal: i32, stack_base: u64, stack_len: u64) -> [u8; 88] {
+    let (flags, exit_signal) = match what {
         Offspring::Thread => {
-            libc::CLONE_VM
+            let flags = libc::CLONE_VM
                 | libc::CLONE_FS
                 | libc::CLONE_FILES
                 | libc::CLONE_SIGHAND
                 | libc::CLONE_THREAD
-                | libc::CLONE_SYSVSEM
+                | libc::CLONE_SYSVSEM;
+            (flags as u64, 0)
         }
-        Offspring::Twin => libc::CLONE_PARENT,
+        Offspring::Child(shared) => (shared.into(), exit_signal as u64),
+        // The kernel takes the signal of whoever clones.
+        Offspring::Sibling => (libc::CLONE_PARENT as u64, 0),
     };
-    let fields = [flags as u64, 0, 0, 0, 0, stack_base, stack_len, 0, set_tid, 1, 0];
+    let fields = [flags, 0, 0, 0, exit_signal, stack_base, stack_len, 0, 0, 1, 0];
     let mut bytes = [0; 88];
     for (chunk, field) in bytes.chunks_exact_mut(8).zip(fields) {
         chunk.copy_from_slice(&field.to_le_bytes());

@@ -102,9 +102,9 @@ impl RobustList {
         self.nodes.push(node);
     }
 
-    /// Takes all words of `area` off the list.
-    pub fn remove(&mut self, area: &SharedArea) {
-        self.nodes.retain(|node| !node.area.is_same(area));
+    /// Takes the words of `area` off the list whose nodes lie in a range of offsets.
+    pub fn remove(&mut self, area: &SharedArea, range: std::ops::Range<usize>) {
+        self.nodes.retain(|node| !(node.area.is_same(area) && range.contains(&node.offset)));
         let mut next = &raw const *self.head as u64;
         for node in &self.nodes {
             node.area.store_u64(node.offset, next);

@@ -62,6 +62,9 @@ numbers! {
     CLOCK_NANOSLEEP = libc::SYS_clock_nanosleep, "clock_nanosleep(2)";
     POLL = libc::SYS_poll, "poll(2)";
     RESTART_SYSCALL = libc::SYS_restart_syscall, "restart_syscall(2)";
+    KILL = libc::SYS_kill, "kill(2)";
+    WAIT4 = libc::SYS_wait4, "wait4(2)";
+    RT_SIGTIMEDWAIT = libc::SYS_rt_sigtimedwait, "rt_sigtimedwait(2)";
     EXIT_GROUP = libc::SYS_exit_group, "exit_group(2)";
     GETITIMER = libc::SYS_getitimer, "getitimer(2)";
     SCHED_YIELD = libc::SYS_sched_yield, "sched_yield(2)";

@@ -90,7 +90,16 @@ impl Frozen {
 
     /// Kills the process, which thus never runs again.
     pub fn kill(self) -> Result<()> {
-        call(self.pid, "kill", signal::kill(self.pid, 9))?;
+        self.send_kill()?;
+        self.await_end()
+    }
+
+    pub(crate) fn send_kill(&self) -> Result<()> {
+        call(self.pid, "kill", signal::kill(self.pid, 9))
+    }
+
+    /// Waits until all its tasks have ended, after [`Self::send_kill`].
+    pub(crate) fn await_end(&self) -> Result<()> {
         // Threads report their end to us, their tracer; the leader, which comes first, only when all others have.
         for task in self.tasks.iter().rev() {
             // A child of ours is left for whoever in our process counts on waiting for it.

@@ -288,7 +288,7 @@ impl<'f> Hijack<'f> {
             ..self.host.regs
         };
         self.host.task.set_regs(&regs)?;
-        self.robust.remove(&self.area);
+        self.robust.remove(&self.area, 0..AREA_LEN);
         // The entry into munmap, and the exit from it.
         next_syscall_stop(tid, &mut self.server)?;
         next_syscall_stop(tid, &mut self.server)?;

@@ -24,13 +24,15 @@ mod scratch;
 pub mod server;
 mod steps;
 pub mod task;
+pub mod tree;
 
 pub use batch::{Answers, Arg, Batch, Data, StepId};
 pub use error::TraceeError;
 pub use freeze::Frozen;
 pub use hijack::Hijack;
-pub use newborn::Newborn;
+pub use newborn::{Newborn, Nursery};
 pub use task::StoppedTask;
+pub use tree::FrozenTree;
 
 /// The result of an operation on a tracee.
 pub type Result<T> = std::result::Result<T, TraceeError>;

@@ -1,21 +1,30 @@
-//! A restored process before its life begins: a child of ours that does nothing but execute batches, in the stub,
-//! with all signals blocked.
+//! Restored processes before their life begins: they do nothing but execute batches, in the stub, with all signals
+//! blocked. The root of their tree is a child of ours; the others are cloned by one that is there already, of which they
+//! inherit memory, session and what else a fork passes on.
 //!
 //! ```text
-//! clone3(set_tid) ── serve: batches ── threads cloned, each serving too ── all stopped ── stub unmapped
+//! clone3(set_tid) ── serve: batches ── children and threads cloned, each serving too ── all stopped ── stub unmapped
 //!   ── registers set ── all let go at once
 //! ```
 //!
-//! If it is dropped before the release, or if we die, it is killed (`PTRACE_O_EXITKILL`; before that is set, the
+//! If one is dropped before the release, or if we die, it is killed (`PTRACE_O_EXITKILL`; before that is set, the
 //! robust futex makes it exit), so that no half-made process stays.
+//!
+//! All share one stub and one area of memory, which lie at the same address in each and in us:
+//!
+//! ```text
+//! page of code │ root's block ─ empty table ─ recovery table │ room for a batch │ block │ block, room of a thread │ ...
+//! ```
+//!
+//! The room for a batch is used by one of them at a time, as we have them run their batches one after the other.
 
 use crate::batch::{Answers, Batch};
-use crate::control;
+use crate::control::{self, ENTRY_LEN};
 use crate::error::{TraceeError, call};
 use crate::server::{Part, Server};
 use crate::task::StoppedTask;
 use crate::{Result, steps};
-use rekindle_sys::arch::{Regs, StubEntry, stub_code, stub_entry_offset};
+use rekindle_sys::arch::{Entry, Regs, StubEntry, TABLE_END, stub_code, stub_entry_offset};
 pub use rekindle_sys::clone::Kinship;
 use rekindle_sys::clone::{Offspring, clone_args, clone_into_stub};
 use rekindle_sys::futex::{RobustList, WAITERS};
@@ -23,52 +32,141 @@ use rekindle_sys::ptrace::{self, Options};
 use rekindle_sys::shared::{CodePage, SharedArea};
 use rekindle_sys::wait::{self, Event};
 use rekindle_sys::{Errno, PAGE_SIZE, nr, signal, task};
+use std::cell::Cell;
 use std::fs::File;
+use std::rc::Rc;
+use zerocopy::IntoBytes;
 
+/// Where a table without entries lies in the area: what a new process runs first.
+const EMPTY_TABLE: usize = RECOVERY_TABLE - ENTRY_LEN;
 /// Where the recovery table lies in the area.
 const RECOVERY_TABLE: usize = 512;
-/// Where the leader's room for tables and data begins.
+/// Where the room for tables and data begins.
 const ARENA: usize = 4096;
 /// Length of that room, in bytes.
 const ARENA_LEN: usize = 1024 * 1024 - ARENA;
+/// Length of the block of a process.
+const BLOCK_LEN: usize = control::LEN;
 /// Length of each thread's block and room.
 const THREAD_LEN: usize = 4096;
+
+/// Where newborn processes come into being: the stub, and the area by which we talk to them.
+pub struct Nursery {
+    ground: Rc<Ground>,
+    robust: RobustList,
+}
+
+struct Ground {
+    code: CodePage,
+    area: SharedArea,
+    /// Where in the area the next block goes.
+    next: Cell<usize>,
+}
+
+impl Ground {
+    fn take(&self, len: usize) -> usize {
+        let at = self.next.get();
+        self.next.set(at + len);
+        at
+    }
+
+    /// Start and end of the stub and the area.
+    fn range(&self) -> (u64, u64) {
+        (self.code.address(), self.area.address() + self.area.len() as u64)
+    }
+}
+
+impl Nursery {
+    /// The bytes of address space that the stub and its area take, until the release. `processes` counts all that will
+    /// be cloned, `threads` the threads of all of them besides their leaders.
+    pub fn footprint(processes: usize, threads: usize) -> u64 {
+        PAGE_SIZE + area_len(processes, threads) as u64
+    }
+
+    /// Opens it at `place`: [`Self::footprint`] bytes that are free in our own address space and will not be needed in
+    /// theirs.
+    pub fn open(place: u64, processes: usize, threads: usize) -> Result<Self> {
+        let me = task::gettid();
+        let len = area_len(processes, threads);
+        let code = call(me, "mapping the stub", CodePage::map_at(place, stub_code()))?;
+        let area = call(me, "making shared memory", shared_memory(len, place + PAGE_SIZE))?;
+        let robust = call(me, "registering robust futexes", RobustList::register())?;
+        let end = Entry { nr: TABLE_END, ..Entry::default() };
+        area.write(EMPTY_TABLE, end.as_bytes());
+        let next = Cell::new(ARENA + ARENA_LEN);
+        Ok(Self { ground: Rc::new(Ground { code, area, next }), robust })
+    }
+
+    /// Clones the root, with this pid (0: any, for one that will only be passed on).
+    pub fn clone_root(&mut self, pid: i32, kinship: Kinship) -> Result<Newborn> {
+        let area = &self.ground.area;
+        let block = Server::new(pid, area.clone(), area.address(), 0, (ARENA, ARENA_LEN), armed());
+        let entry = self.ground.code.address() + stub_entry_offset(StubEntry::Serve);
+        exit_when_we_die(area, 0, &mut self.robust);
+        let cloned = clone_into_stub(pid, kinship, entry, area.address());
+        let pid = call(pid, "clone3 with its pid", cloned)?;
+        let mut newborn = Newborn::of(pid, block.of_task(pid), &self.ground);
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        newborn.forget_our_rseq()?;
+        Ok(newborn)
+    }
+
+    /// Has `maker` clone a process with this pid. `exit_signal` is what its parent gets when it ends; a sibling's is
+    /// its maker's.
+    pub fn clone_by(
+        &mut self,
+        maker: &mut Newborn,
+        pid: i32,
+        offspring: Offspring,
+        exit_signal: i32,
+    ) -> Result<Newborn> {
+        let area = self.ground.area.clone();
+        let block = self.ground.take(BLOCK_LEN);
+        let mut server = Server::new(pid, area.clone(), area.address(), block, (ARENA, ARENA_LEN), armed());
+        server.prepare_table(area.address() + EMPTY_TABLE as u64);
+        exit_when_we_die(&area, block, &mut self.robust);
+        let mut batch = Batch::new();
+        let set_tid = batch.data(&pid.to_le_bytes());
+        let stack_top = area.address() + (block + control::SELF) as u64;
+        let args = batch.data(&clone_args(offspring, exit_signal, stack_top - 64, 64));
+        batch.point_at(args, SET_TID_OFFSET, set_tid);
+        batch.step_clones(format!("clone3 with pid {pid}"), nr::CLONE3, [args.into(), 88.into()]);
+        maker.run(&batch)?;
+        let mut newborn = Newborn::of(pid, server, &self.ground);
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        newborn.leader.await_first()?;
+        self.robust.remove(&area, block..block + BLOCK_LEN);
+        Ok(newborn)
+    }
+
+    /// Makes a twin of the root with the pid that is wanted in the end, which has all that the root has so far, and
+    /// takes its place; the process that was ends.
+    pub fn pass_on(&mut self, root: Newborn, pid: i32) -> Result<Newborn> {
+        let mut before = root;
+        let twin = self.clone_by(&mut before, pid, Offspring::Sibling, 0)?;
+        drop(before);
+        Ok(twin)
+    }
+}
+
+/// What a command word holds while there is nothing to do.
+fn armed() -> u32 {
+    task::gettid() as u32 | WAITERS
+}
 
 /// A process in the making.
 pub struct Newborn {
     pid: i32,
     leader: Server,
     threads: Vec<Server>,
-    area: SharedArea,
-    code: CodePage,
-    robust: RobustList,
-    released: bool,
+    ground: Rc<Ground>,
+    /// It lives by itself, or is dead already.
+    over: bool,
 }
 
 impl Newborn {
-    /// The bytes of address space that the stub and its area take in the process, until the release.
-    pub fn footprint(threads: usize) -> u64 {
-        PAGE_SIZE + area_len(threads) as u64
-    }
-
-    /// Clones a process with this pid (0: any, for one that will only [`Self::pass_on`]), whose stub lies at `place`: [`Self::footprint`] bytes that are free in our own
-    /// address space and will not be needed in its. `threads` counts those besides the leader.
-    pub fn clone(pid: i32, kinship: Kinship, place: u64, threads: usize) -> Result<Self> {
-        let len = area_len(threads);
-        let code = call(pid, "mapping the stub", CodePage::map_at(place, stub_code()))?;
-        let area = call(pid, "making shared memory", shared_memory(len, place + PAGE_SIZE))?;
-        let mut robust = call(pid, "registering robust futexes", RobustList::register())?;
-        let me = task::gettid() as u32;
-        let block = Server::new(pid, area.clone(), area.address(), 0, (ARENA, ARENA_LEN), me | WAITERS);
-        let entry = place + stub_entry_offset(StubEntry::Serve);
-        exit_when_we_die(&area, 0, &mut robust);
-        let cloned = clone_into_stub(pid, kinship, entry, area.address());
-        let pid = call(pid, "clone3 with its pid", cloned)?;
-        let leader = block.of_task(pid);
-        let mut newborn = Self { pid, leader, threads: Vec::new(), area, code, robust, released: false };
-        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
-        newborn.forget_our_rseq()?;
-        Ok(newborn)
+    fn of(pid: i32, leader: Server, ground: &Rc<Ground>) -> Self {
+        Self { pid, leader, threads: Vec::new(), ground: Rc::clone(ground), over: false }
     }
 
     /// The child was born with our C library's restartable-sequences area registered: the kernel would write to it
@@ -95,7 +193,7 @@ impl Newborn {
 
     /// Start and end of the stub and its area in the process.
     pub fn own_mapping(&self) -> (u64, u64) {
-        (self.code.address(), self.area.address() + self.area.len() as u64)
+        self.ground.range()
     }
 
     /// Executes a batch in the leader.
@@ -106,18 +204,17 @@ impl Newborn {
     /// Clones threads with these tids; each executes its batch of `first`, then waits for more.
     pub fn start_threads(&mut self, tids: &[i32], first: &[Batch]) -> Result<()> {
         let mut clone = Batch::new();
-        for (i, (tid, batch)) in tids.iter().zip(first).enumerate() {
-            let block = ARENA + ARENA_LEN + i * THREAD_LEN;
+        let area = self.ground.area.clone();
+        for (tid, batch) in tids.iter().zip(first) {
+            let block = self.ground.take(THREAD_LEN);
             let arena = (block + control::LEN, THREAD_LEN - control::LEN);
-            let mut server =
-                Server::new(*tid, self.area.clone(), self.area.address(), block, arena, WAITERS | 1);
+            let mut server = Server::new(*tid, area.clone(), area.address(), block, arena, WAITERS | 1);
             server.prepare_first(batch)?;
             self.threads.push(server);
             let set_tid = clone.data(&tid.to_le_bytes());
             // The new thread pops the address of its block, and uses no stack beyond that.
-            let stack_top = self.area.address() + (block + control::SELF) as u64;
-            let args = clone_args(Offspring::Thread, self.area.address(), stack_top - 64, 64);
-            let args = clone.data(&args);
+            let stack_top = area.address() + (block + control::SELF) as u64;
+            let args = clone.data(&clone_args(Offspring::Thread, 0, stack_top - 64, 64));
             clone.point_at(args, SET_TID_OFFSET, set_tid);
             clone.step_clones(format!("clone3 with tid {tid}"), nr::CLONE3, [args.into(), 88.into()]);
         }
@@ -141,28 +238,28 @@ impl Newborn {
         }
     }
 
-    /// Makes a twin with the pid that is wanted in the end, which has all that this process has so far, and takes its
-    /// place; the process that was ends.
-    pub fn pass_on(&mut self, pid: i32) -> Result<()> {
-        let block = twin_block(&self.area);
-        let arena = (block + control::LEN, ARENA_LEN - control::LEN);
-        let me = task::gettid() as u32;
-        let mut twin = Server::new(pid, self.area.clone(), self.area.address(), block, arena, me | WAITERS);
-        let nothing = Batch::new();
-        twin.prepare_first(&nothing)?;
-        exit_when_we_die(&self.area, block, &mut self.robust);
+    /// Lets it end with a status as wait(2) tells it, as its last deed. Its parent has it as a zombie then.
+    pub fn end(mut self, status: i32) -> Result<()> {
+        const SIG_UNBLOCK: i32 = 1;
+        const RLIMIT_CORE: i32 = 4;
         let mut batch = Batch::new();
-        let set_tid = batch.data(&pid.to_le_bytes());
-        let stack_top = self.area.address() + (block + control::SELF) as u64;
-        let args = batch.data(&clone_args(Offspring::Twin, self.area.address(), stack_top - 64, 64));
-        batch.point_at(args, SET_TID_OFFSET, set_tid);
-        batch.step_clones("clone3 with its pid", nr::CLONE3, [args.into(), 88.into()]);
-        self.leader.run(&batch)?;
-        let before = std::mem::replace(&mut self.pid, pid);
-        self.leader = twin;
-        kill_and_reap(before, &[]);
-        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
-        self.leader.finish_first(&nothing)?;
+        match status & 0x7f {
+            0 => {
+                batch.step("exiting", nr::EXIT_GROUP, [((status >> 8) & 0xff).into()]);
+            }
+            signal => {
+                let no_core = batch.data(&[0; 16]);
+                let args = [0.into(), RLIMIT_CORE.into(), no_core.into(), 0.into()];
+                batch.step_may_fail("forbidding a core dump", nr::PRLIMIT64, args);
+                let mask = batch.data(&(1_u64 << (signal - 1)).to_le_bytes());
+                batch.step("queueing its last signal", nr::KILL, [self.pid.into(), signal.into()]);
+                let args = [SIG_UNBLOCK.into(), mask.into(), 0.into(), 8.into()];
+                batch.step_may_fail("unblocking its last signal", nr::RT_SIGPROCMASK, args);
+            }
+        }
+        self.leader.start(&batch)?;
+        steps::wait_for_end(self.pid, status & 0x7f)?;
+        self.over = true;
         Ok(())
     }
 
@@ -182,7 +279,7 @@ impl Newborn {
     pub fn enter_and_interrupt(&mut self, task: &StoppedTask, nr: u64, args: [u64; 6]) -> Result<i64> {
         let [rdi, rsi, rdx, r10, r8, r9] = args;
         let before = task.regs()?;
-        let rip = self.code.address() + stub_entry_offset(StubEntry::Boot);
+        let rip = self.ground.code.address() + stub_entry_offset(StubEntry::Boot);
         task.set_regs(&Regs { rip, rax: nr, rdi, rsi, rdx, r10, r8, r9, orig_rax: u64::MAX, ..before })?;
         let tid = task.tid();
         let mut held = Vec::new();
@@ -195,15 +292,15 @@ impl Newborn {
 
     /// Room in the area for data of [`Self::enter_and_interrupt`]: copies `bytes` there and gives their address.
     pub fn stage(&self, bytes: &[u8]) -> u64 {
-        self.area.write(ARENA, bytes);
-        self.area.address() + ARENA as u64
+        self.ground.area.write(ARENA, bytes);
+        self.ground.area.address() + ARENA as u64
     }
 
     /// Unmaps the stub and all that is ours, as the stopped leader's last system call. Nothing of the process can
     /// execute then until its registers are set.
     pub fn unmap_stub(&mut self, leader: &StoppedTask) -> Result<()> {
         let (start, end) = self.own_mapping();
-        let rip = self.code.address() + stub_entry_offset(StubEntry::Leave);
+        let rip = self.ground.code.address() + stub_entry_offset(StubEntry::Leave);
         let regs = leader.regs()?;
         leader.set_regs(&Regs { rip, r14: start, r15: end - start, orig_rax: u64::MAX, ..regs })?;
         let tid = leader.tid();
@@ -229,14 +326,14 @@ impl Newborn {
                 Err(errno) => return call(task.tid(), "PTRACE_DETACH", Err(errno)),
             }
         }
-        self.released = true;
+        self.over = true;
         Ok(self.pid)
     }
 }
 
 impl Drop for Newborn {
     fn drop(&mut self) {
-        if self.released {
+        if self.over {
             return;
         }
         let threads: Vec<i32> = self.threads.iter().map(Server::tid).collect();
@@ -259,14 +356,10 @@ fn kill_and_reap(pid: i32, threads: &[i32]) {
 /// Offset of `set_tid` in `struct clone_args`.
 const SET_TID_OFFSET: usize = 64;
 
-/// Bytes of the area: the leader's block and room, those of the threads, those of the leader's twin.
-fn area_len(threads: usize) -> usize {
-    ARENA + ARENA_LEN + threads * THREAD_LEN + ARENA_LEN
-}
-
-/// Where in the area the twin's block is.
-fn twin_block(area: &SharedArea) -> usize {
-    area.len() - ARENA_LEN
+/// Bytes of the area: the root's block and the room, the blocks of the others (and of the root's twin), those of threads.
+fn area_len(processes: usize, threads: usize) -> usize {
+    let len = ARENA + ARENA_LEN + (processes + 1) * BLOCK_LEN + threads * THREAD_LEN;
+    len.next_multiple_of(PAGE_SIZE as usize)
 }
 
 fn shared_memory(len: usize, address: u64) -> rekindle_sys::Result<SharedArea> {

@@ -116,6 +116,26 @@ impl Server {
         Ok(())
     }
 
+    /// Tells which table a process that is yet to be cloned runs first.
+    pub(crate) fn prepare_table(&mut self, table: u64) {
+        self.area.store_u64(self.block + control::TABLE, table);
+        self.word(control::command_word(0)).store(0, Ordering::SeqCst);
+    }
+
+    /// Waits for the table of [`Self::prepare_table`].
+    pub(crate) fn await_first(&mut self) -> Result<()> {
+        self.await_done()
+    }
+
+    /// Has the task begin a batch that it will not come to the end of.
+    pub(crate) fn start(&mut self, batch: &Batch) -> Result<()> {
+        let part =
+            Part::lay_out(batch, &Answers::before(batch), self.arena.1, self.remote + self.arena.0 as u64);
+        self.area.write(self.arena.0, &part.bytes);
+        self.area.store_u64(self.block + control::TABLE, self.remote + self.arena.0 as u64);
+        self.command()
+    }
+
     /// Waits for the table of [`Self::prepare_first`].
     pub fn finish_first(&mut self, batch: &Batch) -> Result<Answers> {
         self.await_done()?;

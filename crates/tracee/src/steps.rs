@@ -28,6 +28,17 @@ pub(crate) fn wait_for_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
     }
 }
 
+/// Waits for the end of a task that ends by exiting, or by this signal.
+pub(crate) fn wait_for_end(tid: i32, by: i32) -> Result<()> {
+    loop {
+        match call(tid, "wait4", wait::wait(tid))? {
+            Event::Exited(_) | Event::Killed(_) => return Ok(()),
+            Event::Signal(signal) if signal == by => call(tid, "PTRACE_CONT", ptrace::cont(tid, signal))?,
+            _ => call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?,
+        }
+    }
+}
+
 /// Waits for an event of a task. A leader that was killed is not reported before its other threads have been waited
 /// for, so that its state is looked at, too.
 fn await_event(tid: i32) -> Result<Event> {

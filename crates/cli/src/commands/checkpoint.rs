@@ -150,16 +150,17 @@ fn default_name(comm: &[u8], pid: i32) -> String {
 }
 
 fn sentence(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) -> String {
-    let Report { pause, took: _, tasks, mappings, descriptors, page_bytes, image_bytes } = *report; // the pause is what counts
+    let Report { pause, took: _, processes, tasks, mappings, descriptors, page_bytes, image_bytes } = *report; // the pause is what counts
     let place = match image {
         Some(path) => format!("is in {}", path.display()),
         None => "went to standard output".to_owned(),
     };
     let fate = if args.kill { "and was killed then" } else { "and goes on" };
     format!(
-        "process {} ({}) {place}: {}, {}, {}, {} of memory, {} in all; it stood still for {}, {fate}",
+        "process {} ({}) {place}: {}{}, {}, {}, {} of memory, {} in all; it stood still for {}, {fate}",
         args.pid,
         show::name(comm),
+        show::tree(processes),
         show::count(tasks, "thread"),
         show::count(mappings, "mapping"),
         show::count(descriptors, "descriptor"),
@@ -170,7 +171,7 @@ fn sentence(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) -> 
 }
 
 fn tell_json(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) -> Result<(), Failure> {
-    let Report { pause, took, tasks, mappings, descriptors, page_bytes, image_bytes } = *report;
+    let Report { pause, took, processes, tasks, mappings, descriptors, page_bytes, image_bytes } = *report;
     let text = show::json_text(&serde_json::json!({
         "pid": args.pid,
         "comm": show::name(comm),
@@ -178,6 +179,7 @@ fn tell_json(args: &Args, comm: &[u8], image: Option<&Path>, report: &Report) ->
         "killed": args.kill,
         "pause_us": pause.as_micros() as u64,
         "took_us": took.as_micros() as u64,
+        "processes": processes,
         "threads": tasks,
         "mappings": mappings,
         "descriptors": descriptors,

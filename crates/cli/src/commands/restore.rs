@@ -97,12 +97,13 @@ fn spawn_from<R: Read + Send>(args: &Args, restore: Restore<'_, R>) -> Result<Re
 /// Says what was done. The program's output is the program's: nothing of ours gets into it.
 fn tell(args: &Args, verbose: bool, restored: &Restored) {
     let Restored { pid, report } = *restored;
-    let Report { took, tasks, mappings, descriptors, page_bytes } = report;
+    let Report { took, processes, tasks, mappings, descriptors, page_bytes } = report;
     let stdout_is_free = args.detach && !has_our_stdout(pid);
     if args.json {
         let json = serde_json::json!({
             "pid": pid,
             "took_us": took.as_micros() as u64,
+            "processes": processes,
             "threads": tasks,
             "mappings": mappings,
             "descriptors": descriptors,
@@ -114,7 +115,8 @@ fn tell(args: &Args, verbose: bool, restored: &Restored) {
     }
     if verbose || (args.detach && !args.json && show::stderr_is_terminal()) {
         show::say(&format!(
-            "process {pid} runs again: {}, {}, {}, {} of memory, in {}",
+            "process {pid} runs again: {}{}, {}, {}, {} of memory, in {}",
+            show::tree(processes),
             show::count(tasks, "thread"),
             show::count(mappings, "mapping"),
             show::count(descriptors, "descriptor"),

@@ -20,15 +20,16 @@ use crate::fault;
 use crate::kinds::fd;
 use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::SharedTable;
-use crate::kinds::mem::{bounds, mapping, vdso};
+use crate::kinds::mem::{bounds, inherit, mapping, vdso};
 use crate::kinds::process::Process;
 use crate::kinds::task::Task;
-use crate::record::{AnyRecord, FIRST_OBJECT, Info, Plan, ProcessPlan};
+use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
 use crate::view::{ProcessView, TreeView};
-use crate::waits;
+use crate::waits::{self, Wait};
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
-use rekindle_tracee::{Batch, Frozen, Hijack};
+use rekindle_tracee::{Batch, Frozen, FrozenTree, Hijack};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -61,6 +62,8 @@ pub struct Report {
     pub pause: Duration,
     /// How long everything took.
     pub took: Duration,
+    /// Processes captured.
+    pub processes: usize,
     /// Threads captured.
     pub tasks: usize,
     /// Mappings captured.
@@ -74,7 +77,7 @@ pub struct Report {
 }
 
 impl<'p> Checkpoint<'p> {
-    /// A checkpoint of a process. The program goes on afterwards.
+    /// A checkpoint of a process and all its descendants. They go on afterwards.
     pub fn of(pid: i32) -> Self {
         let timeout = Duration::from_secs(10);
         Self { pid, kill: false, timeout, codec: Codec::Raw, progress: None, image_file: None }
@@ -130,22 +133,25 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let before = survey(self.pid)?;
+        let before = survey(TreeView::read(self.pid)?)?;
         fault::point("checkpoint-surveyed")?;
-        let tids: Vec<i32> = before.processes[0].threads.iter().map(|thread| thread.tid).collect();
+        let tasks: Vec<(i32, Vec<i32>)> = before.processes.iter().map(ProcessView::task_ids).collect();
         drop(before);
 
-        let waits = waits::read(self.pid, &tids);
+        let mut waits: HashMap<i32, HashMap<i32, Wait>> =
+            tasks.iter().map(|(pid, tids)| (*pid, waits::read(*pid, tids))).collect();
         let frozen_at = Instant::now();
-        let mut frozen = Frozen::freeze(self.pid, self.timeout)?;
+        let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree = survey(self.pid)?;
-        tree.processes[0].waits = waits;
+        let mut tree = survey(TreeView::of_frozen(&frozen)?)?;
+        for view in &mut tree.processes {
+            view.waits = waits.remove(&view.pid).unwrap_or_default();
+        }
         fault::point("checkpoint-surveyed-again")?;
         refuse_dispatch(&frozen)?;
-        let (plan, shared) = capture(&tree, &mut frozen, FileTable::of(self.image_file))?;
-        let counts = plan.processes.first().map(|p| (p.tasks.len(), p.mappings.len(), p.descriptors.len()));
-        let (out, summary, page_bytes) = self.write(out, plan, &tree.processes[0], &shared)?;
+        let captured = capture(&tree, &mut frozen, FileTable::of(self.image_file))?;
+        let counts = Counts::of(&captured.plan);
+        let (out, summary, page_bytes) = self.write(out, captured, &tree)?;
         fault::point("checkpoint-finished")?;
         commit(out)?;
         fault::point("checkpoint-renamed")?;
@@ -156,20 +162,29 @@ impl<'p> Checkpoint<'p> {
         }
         let pause = frozen_at.elapsed();
         fault::point("checkpoint-thawed")?;
-        let (tasks, mappings, descriptors) = counts.unwrap_or_default();
+        let Counts { processes, tasks, mappings, descriptors } = counts;
         let image_bytes = summary.length;
-        Ok(Report { pause, took: begin.elapsed(), tasks, mappings, descriptors, page_bytes, image_bytes })
+        Ok(Report {
+            pause,
+            took: begin.elapsed(),
+            processes,
+            tasks,
+            mappings,
+            descriptors,
+            page_bytes,
+            image_bytes,
+        })
     }
 
     fn write<W: Write + Send>(
         &self,
         out: W,
-        plan: Plan,
-        view: &ProcessView,
-        shared: &SharedTable,
+        captured: Captured,
+        tree: &TreeView,
     ) -> Result<(W, Summary, u64), Error> {
+        let Captured { plan, shared, differences } = captured;
         let mut writer = Writer::new(out, &Header::new(Arch::X86_64))?;
-        let memory = pages::Memory::of(view.pid, &plan, shared)?;
+        let memory = pages::Memory::of(tree, &plan, &shared, &differences)?;
         for record in plan.into_records() {
             AnyRecord::write(&record, &mut writer)?;
         }
@@ -181,54 +196,124 @@ impl<'p> Checkpoint<'p> {
     }
 }
 
-/// Every obstacle to a checkpoint of a process, without stopping it. Empty: it can be made.
+/// What a plan holds.
+struct Counts {
+    processes: usize,
+    tasks: usize,
+    mappings: usize,
+    descriptors: usize,
+}
+
+impl Counts {
+    fn of(plan: &Plan) -> Self {
+        let sum = |of: fn(&ProcessPlan) -> usize| plan.processes.iter().map(of).sum();
+        Self {
+            processes: plan.processes.len(),
+            tasks: sum(|process| process.tasks.len()),
+            mappings: sum(|process| process.mappings.len()),
+            descriptors: sum(|process| process.descriptors.len()),
+        }
+    }
+}
+
+/// Every obstacle to a checkpoint of a process and its descendants, without stopping them. Empty: it can be made.
 pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
     target::check(pid)?;
-    match survey(pid) {
+    match survey(TreeView::read(pid)?) {
         Ok(_) => Ok(Vec::new()),
         Err(Error::Refused(refusals)) => Ok(refusals),
         Err(error) => Err(error),
     }
 }
 
-/// Reads what /proc tells, and refuses what cannot be captured.
-fn survey(pid: i32) -> Result<TreeView, Error> {
-    let tree = TreeView::of(vec![ProcessView::read(pid)?]);
-    let view = &tree.processes[0];
-    let mut refusals = Refusals::of(pid);
-    Process::survey(view, &mut refusals);
-    Task::survey(view, &mut refusals);
-    bounds::survey(view, &mut refusals);
-    mapping::survey(view, &mut refusals);
-    fd::capture::survey(view, &tree, &mut refusals);
-    match refusals.into_list() {
-        list if list.is_empty() => Ok(tree),
-        list => Err(Error::Refused(list)),
+/// Refuses what of a tree cannot be captured.
+fn survey(tree: TreeView) -> Result<TreeView, Error> {
+    let mut list = Vec::new();
+    for (index, view) in tree.processes.iter().enumerate() {
+        let mut refusals = Refusals::of(view.pid);
+        if index > 0 {
+            target::survey_descendant(view, &mut refusals);
+        }
+        Process::survey(view, &mut refusals);
+        Task::survey(view, &mut refusals);
+        bounds::survey(view, &mut refusals);
+        mapping::survey(view, &mut refusals);
+        fd::capture::survey(view, &tree, &mut refusals);
+        list.extend(refusals.into_list());
     }
+    for (pid, why) in &tree.misplaced {
+        let mut refusals = Refusals::of(*pid);
+        refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
+        list.extend(refusals.into_list());
+    }
+    if tree.processes.len() > PROCESSES_MAX {
+        let mut refusals = Refusals::of(tree.processes[0].pid);
+        refusals.add("too-many", "the tree", format!("it has more than {PROCESSES_MAX} processes"), "");
+        list.extend(refusals.into_list());
+    }
+    if list.is_empty() { Ok(tree) } else { Err(Error::Refused(list)) }
 }
 
 /// Refuses tasks with syscall user dispatch, which /proc does not tell: a system call of ours in one of them might raise
 /// a signal that only its own code can handle.
-fn refuse_dispatch(frozen: &Frozen) -> Result<(), Error> {
-    let mut refusals = Refusals::of(frozen.pid());
-    for task in frozen.tasks() {
-        // A kernel that cannot tell (before Linux 6.4) has it hardly ever in use.
-        if rekindle_sys::ptrace::syscall_user_dispatch_is_on(task.tid()) == Ok(true) {
-            let (subject, why) =
-                (format!("thread {}", task.tid()), "syscall user dispatch cannot be captured yet");
-            refusals.add("syscall-user-dispatch", subject, why, "");
+fn refuse_dispatch(frozen: &FrozenTree) -> Result<(), Error> {
+    let mut list = Vec::new();
+    for process in frozen.processes() {
+        let mut refusals = Refusals::of(process.pid());
+        for task in process.tasks() {
+            // A kernel that cannot tell (before Linux 6.4) has it hardly ever in use.
+            if rekindle_sys::ptrace::syscall_user_dispatch_is_on(task.tid()) == Ok(true) {
+                let (subject, why) =
+                    (format!("thread {}", task.tid()), "syscall user dispatch cannot be captured yet");
+                refusals.add("syscall-user-dispatch", subject, why, "");
+            }
         }
+        list.extend(refusals.into_list());
     }
-    match refusals.into_list() {
-        list if list.is_empty() => Ok(()),
-        list => Err(Error::Refused(list)),
-    }
+    if list.is_empty() { Ok(()) } else { Err(Error::Refused(list)) }
 }
 
-/// Everything about a frozen process but the contents of its memory.
-fn capture(tree: &TreeView, frozen: &mut Frozen, mut files: FileTable) -> Result<(Plan, SharedTable), Error> {
-    let view = &tree.processes[0];
+/// Everything about a frozen tree but the contents of its memory.
+struct Captured {
+    plan: Plan,
+    shared: SharedTable,
+    /// For each process and each of its mappings that is inherited: which pages to save.
+    differences: Vec<HashMap<u64, Vec<inherit::Range>>>,
+}
+
+fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Result<Captured, Error> {
     let mut shared = SharedTable::default();
+    let place: HashMap<i32, usize> =
+        frozen.processes().iter().enumerate().map(|(index, process)| (process.pid(), index)).collect();
+    let mut processes = Vec::with_capacity(tree.processes.len());
+    for view in &tree.processes {
+        let index = place.get(&view.pid).ok_or(Error::NoSuchProcess { pid: view.pid })?;
+        let frozen = &mut frozen.processes_mut()[*index];
+        processes.push(capture_process(view, frozen, &mut files, &mut shared)?);
+    }
+    let (descriptions, tables) = fd::capture::capture(tree, &mut files, &mut shared)?;
+    for (process, descriptors) in processes.iter_mut().zip(tables) {
+        process.descriptors = descriptors;
+    }
+    let differences = find_inherited(tree, &mut processes)?;
+    let plan = Plan {
+        info: info(&tree.processes[0])?,
+        files: files.records().to_vec(),
+        shared: shared.objects().iter().map(|object| object.record.clone()).collect(),
+        descriptions,
+        zombies: tree.zombies.clone(),
+        processes,
+    };
+    Ok(Captured { plan, shared, differences })
+}
+
+/// All of a process but its descriptors, which others may share.
+fn capture_process(
+    view: &ProcessView,
+    frozen: &mut Frozen,
+    files: &mut FileTable,
+    shared: &mut SharedTable,
+) -> Result<ProcessPlan, Error> {
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
     let mut process = Process::outside(view, &leader)?;
@@ -236,21 +321,36 @@ fn capture(tree: &TreeView, frozen: &mut Frozen, mut files: FileTable) -> Result
     for task in frozen.tasks() {
         tasks.push(Task::outside(view, task)?);
     }
-    let mut bounds = bounds::outside(view, &mut files)?;
-    let mut mappings = mapping::capture(view, &mut files, &mut shared, FIRST_OBJECT)?;
+    let mut bounds = bounds::outside(view, files)?;
+    let mut mappings = mapping::capture(view, files, shared)?;
     mapping::find_guards(view.pid, &mut mappings)?;
-    let (descriptions, mut tables) = fd::capture::capture(tree, &mut files, &mut shared)?;
-    let descriptors = tables.remove(0);
     ask(view, frozen, &mut process, &mut tasks, &mut bounds, &mut mappings)?;
-    let one = ProcessPlan { process, tasks, bounds, vdso, mappings, descriptors };
-    let plan = Plan {
-        info: info(view)?,
-        files: files.records().to_vec(),
-        shared: shared.objects().iter().map(|object| object.record.clone()).collect(),
-        descriptions,
-        processes: vec![one],
-    };
-    Ok((plan, shared))
+    Ok(ProcessPlan { process, tasks, bounds, vdso, mappings, descriptors: Vec::new() })
+}
+
+/// Finds the memory that processes have from those that clone them.
+fn find_inherited(
+    tree: &TreeView,
+    processes: &mut [ProcessPlan],
+) -> Result<Vec<HashMap<u64, Vec<inherit::Range>>>, Error> {
+    let place: HashMap<i32, usize> =
+        tree.processes.iter().enumerate().map(|(index, view)| (view.pid, index)).collect();
+    let mut all = vec![HashMap::new(); processes.len()];
+    for (index, view) in tree.processes.iter().enumerate() {
+        let donor = tree.donor(view.pid).and_then(|donor| place.get(&donor)).filter(|donor| **donor < index);
+        let Some(donor) = donor.copied() else { continue };
+        let (before, from_here) = processes.split_at_mut(index);
+        let comparison = inherit::Comparison::of(view.pid, tree.processes[donor].pid)?;
+        for mapping in &mut from_here[0].mappings {
+            let Some(from) = inherit::donor_of(mapping, &before[donor].mappings) else { continue };
+            let difference = comparison.difference(mapping, from)?;
+            mapping.inherited = true;
+            mapping.dropped =
+                difference.dropped.iter().flat_map(|(start, end)| [*start, end - start]).collect();
+            all[index].insert(mapping.start, difference.saved);
+        }
+    }
+    Ok(all)
 }
 
 /// Asks the process, and each of its threads, what only they can tell.

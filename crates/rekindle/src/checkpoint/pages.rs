@@ -1,4 +1,4 @@
-//! The contents of memory, from a frozen process into page frames.
+//! The contents of memory, from a frozen tree into page frames.
 //!
 //! `PAGEMAP_SCAN` tells which pages a process has of its own: present or swapped, not the file's, not the page of
 //! zeros. They are read in pieces of up to 1 MiB straight into the buffer that is then written, while another thread
@@ -6,13 +6,16 @@
 
 use crate::error::Error;
 use crate::fault;
+use crate::kinds::mem::inherit;
 use crate::kinds::mem::mapping::Backing;
 use crate::kinds::mem::shared::{Object, SharedTable};
-use crate::record::{PROCESS_SPACE, Plan};
+use crate::record::{Plan, ProcessPlan, space_of_process};
+use crate::view::TreeView;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rekindle_image::{Codec, PageBuffer, Writer};
 use rekindle_sys::vm::{self, PageFilter, PageIs};
 use rekindle_sys::{Errno, PAGE_SIZE};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -30,15 +33,19 @@ pub struct Progress {
 /// Buffers in use at a time: one is filled, one written, one waits. 1 MiB each.
 const BUFFERS: usize = 4;
 
-/// The memory of a frozen process, ready to be read.
+/// The memory of a frozen tree, ready to be read.
 pub(super) struct Memory<'a> {
-    pid: i32,
-    pagemap: File,
-    mem: File,
-    ranges: Vec<Range>,
+    processes: Vec<OwnMemory>,
     objects: &'a [Object],
     /// Bytes expected, for the progress.
     expected: u64,
+}
+
+/// What is to be saved of a process's own memory.
+struct OwnMemory {
+    pid: i32,
+    space: u32,
+    ranges: Vec<Range>,
 }
 
 /// A mapping, or a row of them, whose own pages are to be saved.
@@ -50,33 +57,24 @@ struct Range {
 }
 
 impl<'a> Memory<'a> {
-    /// That of a process; `plan` tells its mappings.
-    pub(super) fn of(pid: i32, plan: &Plan, shared: &'a SharedTable) -> Result<Self, Error> {
-        let open = |name: &str| {
-            File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
-        };
-        let mut ranges: Vec<Range> = Vec::new();
-        let mappings = plan.processes.iter().flat_map(|process| &process.mappings);
-        for m in mappings.filter(|mapping| mapping.has_private_pages()) {
-            let zeros_are_nothing = m.backing() == Backing::Anonymous;
-            match ranges.last_mut() {
-                // Neighbours are read together.
-                Some(last) if last.end == m.start && last.zeros_are_nothing == zeros_are_nothing => {
-                    last.end = m.end;
-                }
-                _ => ranges.push(Range { start: m.start, end: m.end, zeros_are_nothing }),
+    /// That of a tree; `plan` tells its mappings, `differences` which pages to save of those that are inherited.
+    pub(super) fn of(
+        tree: &TreeView,
+        plan: &Plan,
+        shared: &'a SharedTable,
+        differences: &[HashMap<u64, Vec<inherit::Range>>],
+    ) -> Result<Self, Error> {
+        let mut processes = Vec::with_capacity(plan.processes.len());
+        let mut expected = 0;
+        for (index, (view, process)) in tree.processes.iter().zip(&plan.processes).enumerate() {
+            let ranges = ranges_to_save(process, differences.get(index));
+            if index == 0 {
+                let memory = view.status.memory.as_ref();
+                expected += memory.map_or(0, |m| (m.rss_anon_kb + m.rss_shmem_kb + m.swap_kb) * 1024);
             }
+            processes.push(OwnMemory { pid: view.pid, space: space_of_process(index), ranges });
         }
-        let status = crate::view::parse(pid, "status", rekindle_procfs::status::parse)?;
-        let expected = status.memory.map_or(0, |m| (m.rss_anon_kb + m.rss_shmem_kb + m.swap_kb) * 1024);
-        Ok(Self {
-            pid,
-            pagemap: open("pagemap")?,
-            mem: open("mem")?,
-            ranges,
-            objects: shared.objects(),
-            expected,
-        })
+        Ok(Self { processes, objects: shared.objects(), expected })
     }
 
     /// Writes all page frames; tells how many bytes of memory they hold.
@@ -104,6 +102,31 @@ impl<'a> Memory<'a> {
             filled
         })
     }
+}
+
+/// The ranges of a process that are scanned for pages to save.
+fn ranges_to_save(
+    process: &ProcessPlan,
+    differences: Option<&HashMap<u64, Vec<inherit::Range>>>,
+) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut add = |start: u64, end: u64, zeros_are_nothing: bool| match ranges.last_mut() {
+        // Neighbours are read together.
+        Some(last) if last.end == start && last.zeros_are_nothing == zeros_are_nothing => last.end = end,
+        _ => ranges.push(Range { start, end, zeros_are_nothing }),
+    };
+    for m in process.mappings.iter().filter(|mapping| mapping.has_private_pages()) {
+        let zeros_are_nothing = m.backing() == Backing::Anonymous && !m.inherited;
+        if !m.inherited {
+            add(m.start, m.end, zeros_are_nothing);
+            continue;
+        }
+        for (start, end) in differences.and_then(|of_process| of_process.get(&m.start)).into_iter().flatten()
+        {
+            add(*start, *end, zeros_are_nothing);
+        }
+    }
+    ranges
 }
 
 fn write_all<W: Write>(
@@ -150,7 +173,10 @@ impl<'a> Filler<'a> {
 
     fn fill(mut self) -> Result<u64, Error> {
         self.buffer = self.to_fill.recv().map_err(|_| writer_is_gone())?;
-        self.fill_private()?;
+        let memory = self.memory;
+        for process in memory.processes.iter().filter(|process| !process.ranges.is_empty()) {
+            self.fill_private(process)?;
+        }
         for object in self.memory.objects {
             self.fill_object(object)?;
         }
@@ -176,9 +202,10 @@ impl<'a> Filler<'a> {
         Ok(())
     }
 
-    /// The process's own pages, in order of address.
-    fn fill_private(&mut self) -> Result<(), Error> {
-        let pagemap = self.memory.pagemap.as_fd();
+    /// A process's own pages, in order of address.
+    fn fill_private(&mut self, process: &OwnMemory) -> Result<(), Error> {
+        let source = Source::open(process)?;
+        let pagemap = source.pagemap.as_fd();
         let guards =
             if vm::knows_categories(pagemap, PageIs::GUARD) { PageIs::GUARD } else { PageIs::empty() };
         let filter = PageFilter {
@@ -187,11 +214,10 @@ impl<'a> Filler<'a> {
             any_of: PageIs::PRESENT | PageIs::SWAPPED,
             tell: PageIs::empty(),
         };
-        let memory = self.memory;
-        let (Some(first), Some(last)) = (memory.ranges.first(), memory.ranges.last()) else {
+        let (Some(first), Some(last)) = (process.ranges.first(), process.ranges.last()) else {
             return Ok(());
         };
-        let mut rest = memory.ranges.as_slice();
+        let mut rest = process.ranges.as_slice();
         let mut result = Ok(());
         let scanned = vm::scan_pages(pagemap, first.start, last.end, &filter, |region| {
             while rest.first().is_some_and(|range| range.end <= region.start) {
@@ -200,7 +226,7 @@ impl<'a> Filler<'a> {
             for range in rest.iter().take_while(|range| range.start < region.end) {
                 let (start, end) = (region.start.max(range.start), region.end.min(range.end));
                 if result.is_ok() {
-                    result = self.fill_range(start, end, range.zeros_are_nothing);
+                    result = self.fill_range(&source, start, end, range.zeros_are_nothing);
                 }
             }
         });
@@ -208,21 +234,26 @@ impl<'a> Filler<'a> {
         result
     }
 
-    fn fill_range(&mut self, mut start: u64, end: u64, zeros_are_nothing: bool) -> Result<(), Error> {
+    fn fill_range(
+        &mut self,
+        source: &Source,
+        mut start: u64,
+        end: u64,
+        zeros_are_nothing: bool,
+    ) -> Result<(), Error> {
         while start < end {
             if self.buffer.room_pages() == 0 {
                 self.send()?;
             }
             let pages = ((end - start) / PAGE_SIZE).min(self.buffer.room_pages().into()) as u32;
-            let memory = self.memory;
             let before = self.buffer.len_pages();
             let room = self
                 .buffer
-                .push(PROCESS_SPACE, start, pages)
+                .push(source.space, start, pages)
                 .map_err(|error| Error::Nonsense(error.to_string()))?;
-            memory.read(start, room)?;
+            source.read(start, room)?;
             if zeros_are_nothing {
-                drop_zero_pages(&mut self.buffer, PROCESS_SPACE, start, before, pages)?;
+                drop_zero_pages(&mut self.buffer, source.space, start, before, pages)?;
             }
             start += u64::from(pages) * PAGE_SIZE;
         }
@@ -273,7 +304,23 @@ fn read_fully(file: &File, offset: u64, room: &mut [u8]) -> Result<(), Error> {
     Ok(())
 }
 
-impl Memory<'_> {
+/// Where a process's own memory is read.
+struct Source {
+    pid: i32,
+    space: u32,
+    pagemap: File,
+    mem: File,
+}
+
+impl Source {
+    fn open(process: &OwnMemory) -> Result<Self, Error> {
+        let OwnMemory { pid, space, .. } = *process;
+        let open = |name: &str| {
+            File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
+        };
+        Ok(Self { pid, space, pagemap: open("pagemap")?, mem: open("mem")? })
+    }
+
     /// Reads memory: the quick way, and past the protection of a mapping where that fails.
     fn read(&self, address: u64, room: &mut [u8]) -> Result<(), Error> {
         let quick = vm::read(self.pid, address, room).unwrap_or(0);

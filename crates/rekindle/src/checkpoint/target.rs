@@ -1,7 +1,8 @@
 //! Which pids can be checkpointed at all: the sentences for those that cannot, each its own.
 
 use crate::error::Error;
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Refusals};
+use crate::view::ProcessView;
 use rekindle_procfs::State;
 use rekindle_procfs::status::Status;
 
@@ -41,6 +42,26 @@ pub(super) fn check(pid: i32) -> Result<(), Error> {
         return refuse("other-user", why, "run rekindle as that user, or as root");
     }
     Ok(())
+}
+
+/// Refuses a descendant that cannot be traced, or is another user's.
+pub(super) fn survey_descendant(view: &ProcessView, refusals: &mut Refusals) {
+    let status = &view.status;
+    let own = std::process::id().cast_signed();
+    if status.tracer_pid != 0 && tracer_process(status.tracer_pid) != Some(own) {
+        let why = format!("it is traced by process {}", status.tracer_pid);
+        refusals.add("traced", "the process", why, "detach the debugger first");
+    }
+    let uid = rustix::process::geteuid();
+    if !uid.is_root() && status.uid[..3].iter().any(|theirs| *theirs != uid.as_raw()) {
+        let why = format!("it belongs to user {}, and you are user {}", status.uid[0], uid.as_raw());
+        refusals.add("other-user", "the process", why, "run rekindle as root");
+    }
+}
+
+/// The process of a tracing thread.
+fn tracer_process(tid: i32) -> Option<i32> {
+    crate::view::parse(tid, "status", rekindle_procfs::status::parse).ok().map(|status| status.tgid)
 }
 
 /// Kernel threads have no memory of their own; newer kernels say it outright.

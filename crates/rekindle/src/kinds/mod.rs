@@ -26,8 +26,6 @@ use rekindle_tracee::{Answers, Batch, StoppedTask};
 pub enum Phase {
     /// First, while nothing of the program is there: what decides how memory is laid out.
     Space,
-    /// Once the process has its pid: its ties to other processes.
-    Birth,
     /// With memory in place, and still with all privileges: files, directories, handlers, settings.
     Attributes,
     /// After threads exist, in each task: what belongs to it alone.

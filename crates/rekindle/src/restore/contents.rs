@@ -1,48 +1,51 @@
 //! The contents of memory, from page frames into place.
 //!
-//! A thread reads and verifies frames while this one writes those before into the process.
+//! A thread reads and verifies frames while this one writes those before into the processes, which are born as their pages
+//! come.
 
-use super::memory::Rebuild;
+use super::memory::{Arena, Rebuild};
+use super::nest::Nest;
+use super::spool::PageSource;
 use crate::checkpoint::Progress;
 use crate::error::Error;
-use crate::kinds::mem::mapping;
-use crate::record::{PROCESS_SPACE, ProcessPlan};
+use crate::record::{Plan, process_of_space};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rekindle_image::{Incoming, PageBuffer, Reader, Run};
+use rekindle_image::{PageBuffer, Run};
 use rekindle_sys::vm;
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 
 /// Buffers in use at a time, 1 MiB each.
 const BUFFERS: usize = 4;
 
-/// A process whose memory is being filled.
+/// The memory of a tree that is being filled.
 pub(super) struct Filling<'a> {
+    plan: &'a Plan,
+    arena: &'a Arena,
+    /// Mappings (by place of the process, and start) that got pages.
+    filled: BTreeSet<(usize, u64)>,
+    bytes: u64,
+    target: Option<Target>,
+}
+
+/// The process that is written to.
+struct Target {
     pid: i32,
     mem: File,
-    process: &'a ProcessPlan,
-    rebuild: &'a Rebuild<'a>,
-    /// Mappings (by start) that got pages.
-    filled: BTreeSet<u64>,
-    bytes: u64,
 }
 
 impl<'a> Filling<'a> {
-    pub(super) fn of(pid: i32, process: &'a ProcessPlan, rebuild: &'a Rebuild<'a>) -> Result<Self, Error> {
-        let mem = OpenOptions::new()
-            .write(true)
-            .open(format!("/proc/{pid}/mem"))
-            .map_err(|error| Error::proc(pid, "mem", error))?;
-        Ok(Self { pid, mem, process, rebuild, filled: BTreeSet::new(), bytes: 0 })
+    pub(super) fn of(plan: &'a Plan, arena: &'a Arena) -> Self {
+        Self { plan, arena, filled: BTreeSet::new(), bytes: 0, target: None }
     }
 
-    /// Reads all page frames to the end of the image, and puts them in place. `first` holds those that were read
-    /// along with the plan. Tells how many bytes they were.
-    pub(super) fn fill<R: Read + Send>(
+    /// Takes all pages of a source, and puts them in place. `first` holds those that were read along with the plan.
+    /// Tells how many bytes they were.
+    pub(super) fn fill(
         &mut self,
-        reader: &mut Reader<R>,
+        nest: &mut Nest<'_>,
+        source: &mut impl PageSource,
         first: PageBuffer,
         progress: Option<&(dyn Fn(Progress) + Sync)>,
     ) -> Result<u64, Error> {
@@ -54,11 +57,11 @@ impl<'a> Filling<'a> {
         std::thread::scope(|scope| {
             let reading = std::thread::Builder::new()
                 .name("reader".into())
-                .spawn_scoped(scope, move || read_all(reader, first, &full, &to_read))
+                .spawn_scoped(scope, move || read_all(source, first, &full, &to_read))
                 .map_err(|error| Error::io("starting a thread", &error))?;
             let mut placed = Ok(());
             for mut buffer in to_place {
-                placed = placed.and_then(|()| self.place(&buffer));
+                placed = placed.and_then(|()| self.place(nest, &buffer));
                 if placed.is_err() {
                     break;
                 }
@@ -76,42 +79,58 @@ impl<'a> Filling<'a> {
         })
     }
 
-    fn place(&mut self, buffer: &PageBuffer) -> Result<(), Error> {
+    fn place(&mut self, nest: &mut Nest<'_>, buffer: &PageBuffer) -> Result<(), Error> {
         for (run, bytes) in buffer.iter() {
-            let address = self.address(&run)?;
+            let (index, address) = self.address(&run)?;
+            nest.advance_to(index)?;
+            self.aim_at(nest.pid_now(index))?;
             self.write(address, bytes)?;
             self.bytes += bytes.len() as u64;
         }
         Ok(())
     }
 
-    /// Where a run goes, if the plan has a place for it.
-    fn address(&mut self, run: &Run) -> Result<u64, Error> {
+    /// Where a run goes, if the plan has a place for it: the process and the address.
+    fn address(&mut self, run: &Run) -> Result<(usize, u64), Error> {
         let misplaced =
             || Error::Nonsense(format!("pages at {:x} of space {} have no place", run.address, run.space));
-        if run.space != PROCESS_SPACE {
-            let (start, size) = self.rebuild.object_at(run.space).ok_or_else(misplaced)?;
-            return if run.end() <= size { Ok(start + run.address) } else { Err(misplaced()) };
-        }
-        let mappings = &self.process.mappings;
-        let mut index = mappings.partition_point(|mapping| mapping.end <= run.address);
+        let Some(index) = process_of_space(run.space) else {
+            let (start, size) = self.arena.place(self.plan, run.space).ok_or_else(misplaced)?;
+            // They are the same in every process that has them.
+            return if run.end() <= size { Ok((0, start + run.address)) } else { Err(misplaced()) };
+        };
+        let mappings = &self.plan.processes.get(index).ok_or_else(misplaced)?.mappings;
+        let mut at = mappings.partition_point(|mapping| mapping.end <= run.address);
         let mut covered = run.address;
         while covered < run.end() {
-            match mappings.get(index) {
+            match mappings.get(at) {
                 Some(mapping) if mapping.start <= covered && mapping.has_private_pages() => {
-                    self.filled.insert(mapping.start);
+                    self.filled.insert((index, mapping.start));
                     covered = mapping.end;
                 }
                 _ => return Err(misplaced()),
             }
-            index += 1;
+            at += 1;
         }
-        Ok(run.address)
+        Ok((index, run.address))
+    }
+
+    fn aim_at(&mut self, pid: i32) -> Result<(), Error> {
+        if self.target.as_ref().is_none_or(|target| target.pid != pid) {
+            let mem = OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"));
+            let mem = mem.map_err(|error| Error::proc(pid, "mem", error))?;
+            self.target = Some(Target { pid, mem });
+        }
+        Ok(())
+    }
+
+    fn target(&self) -> Result<&Target, Error> {
+        self.target.as_ref().ok_or_else(|| Error::Nonsense("pages come before any process".into()))
     }
 
     /// Writes memory: the quick way, and past the protection of a mapping where that fails.
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        let quick = vm::write(self.pid, address, bytes).unwrap_or(0);
+        let quick = vm::write(self.target()?.pid, address, bytes).unwrap_or(0);
         if quick == bytes.len() {
             return Ok(());
         }
@@ -119,23 +138,30 @@ impl<'a> Filling<'a> {
     }
 
     fn force(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        let Target { pid, mem } = self.target()?;
         let failed =
-            |error: std::io::Error| Error::proc(self.pid, "mem", format!("writing at {address:x}: {error}"));
-        self.mem.write_all_at(bytes, address).map_err(failed)
+            |error: std::io::Error| Error::proc(*pid, "mem", format!("writing at {address:x}: {error}"));
+        mem.write_all_at(bytes, address).map_err(failed)
     }
 
-    /// Writes code over the old vDSO.
-    pub(super) fn write_vdso(&self, address: u64, code: &[u8]) -> Result<(), Error> {
-        self.force(address, code)
-    }
-
-    /// Gives a page to each of these mappings that has none, and tells which those were.
-    pub(super) fn touch(
-        &self,
-        mappings: impl Iterator<Item = &'a mapping::Record>,
+    /// What is written to a process beside its pages: code over another kernel's vDSO, and a page in each mapping that
+    /// has none but must have one to be kept apart. Tells which those were.
+    pub(super) fn complete(
+        &mut self,
+        index: usize,
+        pid: i32,
+        rebuild: &Rebuild<'_>,
     ) -> Result<Vec<u64>, Error> {
         let mut touched = Vec::new();
-        for mapping in mappings.filter(|mapping| !self.filled.contains(&mapping.start)) {
+        if let Some((address, code)) = rebuild.old_vdso()? {
+            self.aim_at(pid)?;
+            self.force(address, &code)?;
+        }
+        for mapping in rebuild.to_touch() {
+            if self.filled.contains(&(index, mapping.start)) {
+                continue;
+            }
+            self.aim_at(pid)?;
             self.force(mapping.start, &[0])?;
             touched.push(mapping.start);
         }
@@ -143,8 +169,8 @@ impl<'a> Filling<'a> {
     }
 }
 
-fn read_all<R: Read>(
-    reader: &mut Reader<R>,
+fn read_all(
+    source: &mut impl PageSource,
     mut buffer: PageBuffer,
     full: &Sender<PageBuffer>,
     to_read: &Receiver<PageBuffer>,
@@ -160,12 +186,8 @@ fn read_all<R: Read>(
                 Err(_) => return Ok(()),
             };
         }
-        match reader.next_into(&mut buffer)? {
-            Some(Incoming::Pages { .. }) => {}
-            Some(Incoming::Record(record)) => {
-                record.skip_unknown()?;
-            }
-            None => return Ok(()),
+        if !source.next(&mut buffer)? {
+            return Ok(());
         }
     }
 }

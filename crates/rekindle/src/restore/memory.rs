@@ -11,7 +11,7 @@ use super::place::Places;
 use crate::error::Error;
 use crate::kinds::fd::Files;
 use crate::kinds::mem::mapping::{self, Backing};
-use crate::kinds::mem::{advice, bounds, shared, vdso};
+use crate::kinds::mem::{advice, bounds, inherit, shared, vdso};
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
 use crate::refusal::show;
@@ -21,19 +21,45 @@ use rekindle_sys::{PAGE_SIZE, nr};
 use rekindle_tracee::{Batch, StepId};
 use std::collections::{BTreeMap, HashMap};
 
+/// Where the shared objects of a plan lie, at the same address in each process, until its mappings are made from them.
+pub(super) struct Arena {
+    at: HashMap<u32, u64>,
+}
+
+impl Arena {
+    pub(super) fn of(plan: &Plan, places: &mut Places) -> Result<Self, Error> {
+        let mut at = HashMap::new();
+        for object in &plan.shared {
+            let place = places.take(mapped_size(object) + unit(object))?.next_multiple_of(unit(object));
+            at.insert(object.id, place);
+        }
+        Ok(Self { at })
+    }
+
+    /// Where a shared object lies, and its length there.
+    pub(super) fn place(&self, plan: &Plan, id: u32) -> Option<(u64, u64)> {
+        let object = plan.shared.iter().find(|object| object.id == id)?;
+        Some((*self.at.get(&id)?, mapped_size(object)))
+    }
+}
+
 /// An address space being rebuilt.
 pub(super) struct Rebuild<'a> {
     plan: &'a Plan,
     process: &'a ProcessPlan,
-    files: Files<'a>,
-    /// Where each shared object lies while it is filled, by id.
-    objects: HashMap<u32, u64>,
+    files: &'a Files<'a>,
+    arena: &'a Arena,
     /// For each mapping: the first protection of its neighbour, if it must be kept apart from that one.
     apart: Vec<Option<u32>>,
+    /// For each mapping: that of the process which clones this one, if it is made from it.
+    inherited: Vec<Option<&'a mapping::Record>>,
+    /// Whether the vDSO of the process which clones this one is where this one's is.
+    has_vdso: bool,
     /// Where another kernel's vDSO goes.
     new_vdso: Option<(vdso::Record, u64)>,
 }
 
+const MAP_SHARED: i32 = 0x1;
 const MAP_SHARED_ANONYMOUS: i32 = 0x21;
 const MAP_PRIVATE_ANONYMOUS: i32 = 0x22;
 const MAP_FIXED_NOREPLACE: i32 = 0x10_0000;
@@ -45,16 +71,15 @@ const READ_WRITE: i32 = 3;
 const READ_EXEC: i32 = 5;
 
 impl<'a> Rebuild<'a> {
-    /// Decides where things go.
-    pub(super) fn of(plan: &'a Plan, process: &'a ProcessPlan, places: &mut Places) -> Result<Self, Error> {
-        let mut objects = HashMap::new();
-        for object in &plan.shared {
-            let at = match only_mapping(process, object) {
-                Some(mapping) => mapping.start,
-                None => places.take(mapped_size(object) + unit(object))?.next_multiple_of(unit(object)),
-            };
-            objects.insert(object.id, at);
-        }
+    /// Decides where things go. `donor` is the process that clones this one.
+    pub(super) fn of(
+        plan: &'a Plan,
+        process: &'a ProcessPlan,
+        donor: Option<&Rebuild<'a>>,
+        files: &'a Files<'a>,
+        arena: &'a Arena,
+        places: &mut Places,
+    ) -> Result<Self, Error> {
         let mut new_vdso = None;
         if let Some(saved) = &process.vdso {
             let own = vdso::own()?;
@@ -64,16 +89,32 @@ impl<'a> Rebuild<'a> {
                 new_vdso = Some((own, at));
             }
         }
+        let of_donor = donor.map_or(&[][..], |donor| &donor.process.mappings);
+        let from = |mapping: &mapping::Record| {
+            if mapping.inherited { inherit::donor_of(mapping, of_donor) } else { None }
+        };
+        let inherited = process.mappings.iter().map(from).collect();
+        let place =
+            |process: &ProcessPlan| process.vdso.as_ref().map(|vdso| (vdso.vvar_start, vdso.start, vdso.end));
+        let has_vdso = donor.is_some_and(|donor| {
+            new_vdso.is_none() && donor.new_vdso.is_none() && place(donor.process) == place(process)
+        });
         let mut rebuild =
-            Self { plan, process, files: Files::new(&plan.files), objects, apart: Vec::new(), new_vdso };
-        rebuild.apart = rebuild.find_apart();
+            Self { plan, process, files, arena, apart: Vec::new(), inherited, has_vdso, new_vdso };
+        rebuild.apart = rebuild.find_apart(donor);
         Ok(rebuild)
     }
 
-    /// Which mappings would be joined with the one before. Of a row of them every second is marked.
-    fn find_apart(&self) -> Vec<Option<u32>> {
+    /// Which mappings would be joined with the one before. Of a row of them every second is marked. One that is inherited
+    /// has the mark of its donor.
+    fn find_apart(&self, donor: Option<&Rebuild<'_>>) -> Vec<Option<u32>> {
         let mut apart: Vec<Option<u32>> = Vec::with_capacity(self.process.mappings.len());
         for (index, mapping) in self.process.mappings.iter().enumerate() {
+            if let (Some(from), Some(donor)) = (self.inherited[index], donor) {
+                let index = donor.process.mappings.partition_point(|mapping| mapping.start < from.start);
+                apart.push(donor.apart.get(index).copied().flatten());
+                continue;
+            }
             let before = index.checked_sub(1).map(|before| &self.process.mappings[before]);
             let marked_before = matches!(apart.last(), Some(Some(_)));
             let mark = before.filter(|before| !marked_before && mapping.would_join(before));
@@ -82,15 +123,41 @@ impl<'a> Rebuild<'a> {
         apart
     }
 
-    /// Everything of the process's birth goes, but for the stub at `own`.
-    pub(super) fn empty(&self, own: (u64, u64), batch: &mut Batch) {
-        batch.step("emptying the address space", nr::MUNMAP, [0.into(), own.0.into()]);
-        batch.step("emptying the address space", nr::MUNMAP, [own.1.into(), (TASK_SIZE - own.1).into()]);
+    /// Whether it has memory of the process that clones it.
+    pub(super) fn inherits(&self) -> bool {
+        self.inherited.iter().any(Option::is_some)
+    }
+
+    /// Everything that the process was born with goes, but for the stub at `own`, and what it has from the process that
+    /// cloned it.
+    pub(super) fn empty(&self, own: (u64, u64), has_arena: bool, batch: &mut Batch) {
+        let mut kept = vec![own];
+        if has_arena {
+            kept.extend(self.plan.shared.iter().filter_map(|object| {
+                let (at, size) = self.arena.place(self.plan, object.id)?;
+                Some((at, at + size))
+            }));
+        }
+        for (mapping, from) in self.process.mappings.iter().zip(&self.inherited) {
+            kept.extend(from.map(|from| (mapping.start, mapping.end.min(from.end))));
+        }
+        if let Some(vdso) = self.process.vdso.as_ref().filter(|_| self.has_vdso) {
+            kept.push((vdso.vvar_start, vdso.end));
+        }
+        kept.sort_unstable();
+        let mut from = 0;
+        for (start, end) in kept.into_iter().chain([(TASK_SIZE, TASK_SIZE)]) {
+            if from < start {
+                batch.step("emptying the address space", nr::MUNMAP, [from.into(), (start - from).into()]);
+            }
+            from = end.max(from);
+        }
     }
 
     /// The vDSO: this kernel's at the old place if it is the same; else at a new one, with jumps to it.
     pub(super) fn map_vdso(&self, batch: &mut Batch) {
         match (&self.process.vdso, &self.new_vdso) {
+            (Some(_), None) if self.has_vdso => {}
             (Some(saved), None) => {
                 batch.step(
                     "mapping the vDSO",
@@ -117,10 +184,27 @@ impl<'a> Rebuild<'a> {
         Ok(Some((saved.start, code)))
     }
 
+    /// The shared objects, in the root: the others are born with them.
+    pub(super) fn map_arena(&self, batch: &mut Batch) {
+        for object in &self.plan.shared {
+            let Some((at, size)) = self.arena.place(self.plan, object.id) else { continue };
+            let mut flags = MAP_SHARED_ANONYMOUS | MAP_FIXED_NOREPLACE;
+            if object.huge_page != 0 {
+                flags |= MAP_HUGETLB | ((object.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
+            }
+            let args = [at.into(), size.into(), READ_WRITE.into(), flags.into(), (-1).into(), 0.into()];
+            batch.step("making shared memory", nr::MMAP, args);
+        }
+    }
+
     /// All mappings but shared anonymous ones, for which there are the objects.
     pub(super) fn map(&self, batch: &mut Batch) {
         let mut by_file: BTreeMap<(u32, bool), Vec<usize>> = BTreeMap::new();
         for (index, mapping) in self.process.mappings.iter().enumerate() {
+            if let Some(from) = self.inherited[index] {
+                mapping.restore_inherited(from, batch);
+                continue;
+            }
             match mapping.backing() {
                 Backing::Anonymous => mapping.restore(None, b"", self.apart[index], batch),
                 Backing::File => {
@@ -137,21 +221,6 @@ impl<'a> Rebuild<'a> {
             }
             batch.step("close", nr::CLOSE, [fd.into()]);
         }
-        for object in &self.plan.shared {
-            let mut flags = MAP_SHARED_ANONYMOUS | MAP_FIXED_NOREPLACE;
-            if object.huge_page != 0 {
-                flags |= MAP_HUGETLB | ((object.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
-            }
-            let (at, size) = (self.objects[&object.id], mapped_size(object));
-            let args = [at.into(), size.into(), READ_WRITE.into(), flags.into(), (-1).into(), 0.into()];
-            batch.step("making shared memory", nr::MMAP, args);
-        }
-    }
-
-    /// Where in the process the pages of a shared object go.
-    pub(super) fn object_at(&self, id: u32) -> Option<(u64, u64)> {
-        let object = self.plan.shared.iter().find(|object| object.id == id)?;
-        Some((*self.objects.get(&id)?, mapped_size(object)))
     }
 
     /// Mappings that must have a page of their own before they are kept apart no longer: each that is marked, and
@@ -159,26 +228,23 @@ impl<'a> Rebuild<'a> {
     pub(super) fn to_touch(&self) -> impl Iterator<Item = &mapping::Record> {
         let marked = |index: usize| self.apart.get(index).is_some_and(Option::is_some);
         let mappings = self.process.mappings.iter().enumerate();
-        mappings.filter(move |(index, _)| marked(*index) || marked(index + 1)).map(|(_, mapping)| mapping)
+        mappings
+            .filter(move |(index, mapping)| (marked(*index) || marked(index + 1)) && !mapping.inherited)
+            .map(|(_, mapping)| mapping)
     }
 
     /// What is settled once contents are in. `touched` mappings got a page only to keep them apart; `spare` is a free
     /// descriptor number.
     pub(super) fn settle(&self, touched: &[u64], spare: i32, batch: &mut Batch) {
         for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
-            let from = self.objects[&mapping.object] + mapping.offset;
-            if from != mapping.start {
-                let (len, to) = (mapping.length(), mapping.start);
-                let args = [from.into(), 0.into(), len.into(), MREMAP_MAYMOVE_FIXED.into(), to.into()];
-                batch.step(format!("mapping shared memory at {to:x}"), nr::MREMAP, args);
-            }
+            self.map_object(mapping, batch);
             mapping.restore_attributes(batch);
             let args = [mapping.start.into(), mapping.length().into(), mapping.prot.into()];
             batch.step("mprotect", nr::MPROTECT, args);
         }
-        for object in self.plan.shared.iter().filter(|object| only_mapping(self.process, object).is_none()) {
-            let args = [self.objects[&object.id].into(), mapped_size(object).into()];
-            batch.step("munmap", nr::MUNMAP, args);
+        for object in &self.plan.shared {
+            let Some((at, size)) = self.arena.place(self.plan, object.id) else { continue };
+            batch.step("munmap", nr::MUNMAP, [at.into(), size.into()]);
         }
         if let (Some(saved), Some(_)) = (&self.process.vdso, &self.new_vdso) {
             let args = [saved.start.into(), (saved.end - saved.start).into(), READ_EXEC.into()];
@@ -196,6 +262,25 @@ impl<'a> Rebuild<'a> {
         for mapping in &self.process.mappings {
             advice::seal(&mapping.vm_flags(), mapping.start, mapping.length(), batch);
         }
+    }
+
+    /// A mapping of a shared object, from where the whole object lies.
+    fn map_object(&self, mapping: &mapping::Record, batch: &mut Batch) {
+        let Some((at, size)) = self.arena.place(self.plan, mapping.object) else { return };
+        let (from, len, to) = (at + mapping.offset, mapping.length(), mapping.start);
+        let label = format!("mapping shared memory at {to:x}");
+        if mapping.huge_page == 0 {
+            let args = [from.into(), 0.into(), len.into(), MREMAP_MAYMOVE_FIXED.into(), to.into()];
+            batch.step(label, nr::MREMAP, args);
+            return;
+        }
+        // mremap(2) does not double mappings of huge pages.
+        let path = format!("/proc/self/map_files/{at:x}-{:x}", at + size);
+        let fd = open(path.as_bytes(), true, batch);
+        let flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
+        let args = [to.into(), len.into(), READ_WRITE.into(), flags.into(), fd.into(), mapping.offset.into()];
+        batch.step(label, nr::MMAP, args);
+        batch.step("close", nr::CLOSE, [fd.into()]);
     }
 }
 
@@ -215,14 +300,6 @@ fn refuse_inside(process: &ProcessPlan, saved: &vdso::Record) -> Result<(), Erro
 /// The bytes of an object that are mapped to fill it.
 fn mapped_size(object: &shared::Record) -> u64 {
     object.size.max(1).next_multiple_of(unit(object))
-}
-
-/// The mapping of an object that has just one, of the whole: it is filled right there.
-fn only_mapping<'p>(process: &'p ProcessPlan, object: &shared::Record) -> Option<&'p mapping::Record> {
-    let mut of_object = process.mappings.iter().filter(|mapping| mapping.object == object.id);
-    let first =
-        of_object.next().filter(|mapping| mapping.offset == 0 && mapping.length() == mapped_size(object))?;
-    of_object.next().is_none().then_some(first)
 }
 
 /// The alignment of an object's place and size.

@@ -10,9 +10,11 @@
 
 mod contents;
 mod memory;
+mod nest;
 mod place;
 mod plan;
 mod resume;
+mod spool;
 
 use crate::checkpoint::Progress;
 use crate::error::Error;
@@ -22,9 +24,14 @@ use crate::kinds::fd::Files;
 use crate::kinds::fd::restore::Layout;
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
+use crate::ties::{self, Ties};
+use memory::{Arena, Rebuild};
+use nest::Nest;
 use rekindle_image::{PageBuffer, Reader};
 use rekindle_tracee::newborn::Kinship;
-use rekindle_tracee::{Batch, Newborn, StoppedTask};
+use rekindle_tracee::{Batch, Newborn, Nursery, StoppedTask};
+use spool::{PageSource, Spool};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -62,6 +69,8 @@ pub struct Restored {
 pub struct Report {
     /// How long everything took.
     pub took: Duration,
+    /// Processes restored.
+    pub processes: usize,
     /// Threads restored.
     pub tasks: usize,
     /// Mappings restored.
@@ -126,48 +135,112 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let mut pages = PageBuffer::new();
         let plan = plan::read(&mut reader, &mut pages)?;
         plan::check(&reader, &plan)?;
-        let [process] = plan.processes.as_slice() else {
-            return Err(Error::Nonsense("it does not hold one process".into()));
-        };
+        let ties = plan::ties(&plan)?;
         // The pids of an image that still arrives may be those of the process that it is being made of.
-        let taken = plan::taken_pids(process);
+        let taken = plan::taken_pids(&plan, &ties);
         let must_wait = self.streamed && !taken.is_empty();
         let mut reasons = if must_wait { Vec::new() } else { taken };
-        reasons.extend(plan::obstacles(&plan, process, self.accept_changed_files));
+        reasons.extend(plan::obstacles(&plan, self.accept_changed_files));
         if !reasons.is_empty() {
             return Err(Error::DoesNotFit(reasons));
         }
         raise_descriptor_limit();
         fault::point("restore-planned")?;
-
-        let mut places = place::Places::of(process)?;
-        let rebuild = memory::Rebuild::of(&plan, process, &mut places)?;
-        let threads = process.tasks.len() - 1;
-        let minds_our_death = process.tasks.iter().any(|task| task.personal.pdeathsig != 0);
-        let kinship = if self.detached && minds_our_death { Kinship::Sibling } else { Kinship::Child };
-        let place = places.take(Newborn::footprint(threads))?;
-        let pid = process.process.identity.pid;
-        let mut newborn = Newborn::clone(if must_wait { 0 } else { pid }, kinship, place, threads)?;
-        fault::point("restore-born")?;
-        let layout = Layout::of(&plan.descriptions, &plan.processes);
-        empty(&mut newborn, process, &layout, &rebuild)?;
-        let (page_bytes, touched) = fill(&mut newborn, process, &rebuild, &mut reader, pages, self.progress)?;
-        if must_wait {
-            plan::await_pids(process)?;
-            newborn.pass_on(pid)?;
-        }
-        settle(&mut newborn, &rebuild, &touched, layout.spare())?;
-        attributes(&mut newborn, &plan, process, &layout)?;
-        let tasks = revive(&mut newborn, process)?;
-        let pid = release(newborn, process, &tasks)?;
+        let making =
+            Making { plan: &plan, ties: &ties, detached: self.detached, must_wait, progress: self.progress };
+        let (pid, page_bytes) = if must_wait && plan.processes.len() > 1 {
+            let mut spool = Spool::of(&mut reader, pages)?;
+            plan::await_pids(&plan, &ties)?;
+            Making { must_wait: false, ..making }.run(&mut spool, PageBuffer::new())?
+        } else {
+            making.run(&mut reader, pages)?
+        };
+        let sum = |of: fn(&ProcessPlan) -> usize| plan.processes.iter().map(of).sum();
         let report = Report {
             took: begin.elapsed(),
-            tasks: process.tasks.len(),
-            mappings: process.mappings.len(),
-            descriptors: process.descriptors.len(),
+            processes: plan.processes.len(),
+            tasks: sum(|process| process.tasks.len()),
+            mappings: sum(|process| process.mappings.len()),
+            descriptors: sum(|process| process.descriptors.len()),
             page_bytes,
         };
         Ok(Restored { pid, report })
+    }
+}
+
+/// A restore whose plan has been found to fit.
+struct Making<'a> {
+    plan: &'a Plan,
+    ties: &'a Ties,
+    detached: bool,
+    /// The pid of the only process is taken until its pages are there.
+    must_wait: bool,
+    progress: Option<&'a (dyn Fn(Progress) + Sync)>,
+}
+
+impl Making<'_> {
+    /// Tells the root's pid, and how many bytes of memory were put in place.
+    fn run(self, source: &mut impl PageSource, first: PageBuffer) -> Result<(i32, u64), Error> {
+        let plan = self.plan;
+        let files = Files::new(&plan.files);
+        let layout = Layout::of(&plan.descriptions, &plan.processes);
+        let mut places = place::Places::of(&plan.processes)?;
+        let arena = Arena::of(plan, &mut places)?;
+        let rebuilds = self.rebuilds(&files, &arena, &mut places)?;
+        let nursery = self.nursery(&mut places)?;
+
+        let mut nest = Nest::of(plan, self.ties, &layout, &rebuilds, nursery);
+        nest.bear_root(self.kinship(), !self.must_wait)?;
+        let mut filling = contents::Filling::of(plan, &arena);
+        let page_bytes = filling.fill(&mut nest, source, first, self.progress)?;
+        if self.must_wait {
+            plan::await_pids(plan, self.ties)?;
+            nest.pass_on()?;
+        }
+        nest.advance_to_end()?;
+        fault::point("restore-filled")?;
+        nest.group()?;
+        settle(&mut nest, &mut filling, &rebuilds, layout.spare())?;
+        open_files(&mut nest, &layout, &files, plan.processes.len())?;
+        nest.end_the_dead()?;
+        attributes(&mut nest, plan)?;
+        let mut newborns = nest.into_newborns()?;
+        let tasks = revive(&mut newborns, plan, self.ties)?;
+        let pid = release(newborns, plan, &tasks)?;
+        Ok((pid, page_bytes))
+    }
+
+    fn rebuilds<'a>(
+        &'a self,
+        files: &'a Files<'a>,
+        arena: &'a Arena,
+        places: &mut place::Places,
+    ) -> Result<Vec<Rebuild<'a>>, Error> {
+        let mut rebuilds: Vec<Rebuild<'a>> = Vec::with_capacity(self.plan.processes.len());
+        let mut place = HashMap::new();
+        for (index, process) in self.plan.processes.iter().enumerate() {
+            let pid = process.process.identity.pid;
+            let donor = self.ties.donor(pid).and_then(|donor| place.get(&donor).copied());
+            let donor = donor.map(|donor: usize| &rebuilds[donor]);
+            let rebuild = Rebuild::of(self.plan, process, donor, files, arena, places)?;
+            rebuilds.push(rebuild);
+            place.insert(pid, index);
+        }
+        Ok(rebuilds)
+    }
+
+    fn nursery(&self, places: &mut place::Places) -> Result<Nursery, Error> {
+        let births = self.ties.births.len() + self.ties.groupings.len();
+        let threads = self.plan.processes.iter().map(|process| process.tasks.len().saturating_sub(1)).sum();
+        let place = places.take(Nursery::footprint(births, threads))?;
+        Ok(Nursery::open(place, births, threads)?)
+    }
+
+    fn kinship(&self) -> Kinship {
+        let root = self.plan.processes.first();
+        let minds_our_death =
+            root.is_some_and(|root| root.tasks.iter().any(|task| task.personal.pdeathsig != 0));
+        if self.detached && minds_our_death { Kinship::Sibling } else { Kinship::Child }
     }
 }
 
@@ -179,137 +252,169 @@ fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Nothing of ours stays in the process but the stub and the standard streams; then its mappings come.
-fn empty(
-    newborn: &mut Newborn,
-    process: &ProcessPlan,
-    layout: &Layout<'_>,
-    rebuild: &memory::Rebuild<'_>,
-) -> Result<(), Error> {
-    let mut batch = Batch::new();
-    process.process.restore(Phase::Space, &mut batch);
-    layout.clear(&mut batch);
-    rebuild.empty(newborn.own_mapping(), &mut batch);
-    newborn.run(&batch)?;
-    fault::point("restore-emptied")?;
-    let mut batch = Batch::new();
-    rebuild.map_vdso(&mut batch);
-    rebuild.map(&mut batch);
-    newborn.run(&batch)?;
-    fault::point("restore-mapped")
-}
-
-/// Puts contents into memory. Tells how many bytes, and which mappings got a page only to keep them apart.
-fn fill<R: Read + Send>(
-    newborn: &mut Newborn,
-    process: &ProcessPlan,
-    rebuild: &memory::Rebuild<'_>,
-    reader: &mut Reader<R>,
-    first: PageBuffer,
-    progress: Option<&(dyn Fn(Progress) + Sync)>,
-) -> Result<(u64, Vec<u64>), Error> {
-    let mut filling = contents::Filling::of(newborn.pid(), process, rebuild)?;
-    let bytes = filling.fill(reader, first, progress)?;
-    if let Some((address, code)) = rebuild.old_vdso()? {
-        filling.write_vdso(address, &code)?;
-    }
-    let touched = filling.touch(rebuild.to_touch())?;
-    fault::point("restore-filled")?;
-    Ok((bytes, touched))
-}
-
 /// Protection, locks, bounds.
 fn settle(
-    newborn: &mut Newborn,
-    rebuild: &memory::Rebuild<'_>,
-    touched: &[u64],
+    nest: &mut Nest<'_>,
+    filling: &mut contents::Filling<'_>,
+    rebuilds: &[Rebuild<'_>],
     spare: i32,
 ) -> Result<(), Error> {
-    let mut batch = Batch::new();
-    rebuild.settle(touched, spare, &mut batch);
-    newborn.run(&batch)?;
+    for (index, rebuild) in rebuilds.iter().enumerate() {
+        let touched = filling.complete(index, nest.pid_now(index), rebuild)?;
+        let mut batch = Batch::new();
+        rebuild.settle(&touched, spare, &mut batch);
+        nest.run(index, &batch)?;
+    }
     fault::point("restore-protected")
 }
 
-/// What the process has one of: descriptors, directories, handlers, settings.
-fn attributes(
-    newborn: &mut Newborn,
-    plan: &Plan,
-    process: &ProcessPlan,
+/// Descriptors: each process's own, then what refers to others, then what was only set aside goes.
+fn open_files(
+    nest: &mut Nest<'_>,
     layout: &Layout<'_>,
+    files: &Files<'_>,
+    processes: usize,
 ) -> Result<(), Error> {
-    let files = Files::new(&plan.files);
-    let mut batch = Batch::new();
-    process.process.restore(Phase::Birth, &mut batch);
-    layout.open(0, &files, &mut batch);
-    layout.finish(0, &mut batch);
-    layout.close(0, &mut batch);
-    newborn.run(&batch)?;
-    fault::point("restore-files")?;
-    let mut batch = Batch::new();
-    process.process.restore(Phase::Attributes, &mut batch);
-    newborn.run(&batch)?;
-    process.process.restore_outside(newborn.pid())?;
+    for index in 0..processes {
+        let mut batch = Batch::new();
+        layout.open(index, files, &mut batch);
+        nest.run(index, &batch)?;
+    }
+    fault::point("restore-opened")?;
+    for step in [Layout::finish, Layout::close] {
+        for index in 0..processes {
+            let mut batch = Batch::new();
+            step(layout, index, &mut batch);
+            nest.run(index, &batch)?;
+        }
+    }
+    fault::point("restore-files")
+}
+
+/// What a process has one of: directories, handlers, settings.
+fn attributes(nest: &mut Nest<'_>, plan: &Plan) -> Result<(), Error> {
+    for (index, process) in plan.processes.iter().enumerate() {
+        let mut batch = Batch::new();
+        process.process.restore(Phase::Attributes, &mut batch);
+        nest.run(index, &batch)?;
+        process.process.restore_outside(nest.pid_now(index))?;
+    }
     fault::point("restore-process")
 }
 
-/// Threads, what each has of its own, then rights and signals. Ends with all tasks stopped.
-fn revive(newborn: &mut Newborn, process: &ProcessPlan) -> Result<Vec<StoppedTask>, Error> {
-    let Some((leader, others)) = process.tasks.split_first() else {
-        return Err(Error::Nonsense("a process without tasks".into()));
-    };
-    let of_task = |task: &Task, phase| {
-        let mut batch = Batch::new();
-        task.restore(phase, &mut batch);
-        batch
-    };
-    let tids: Vec<i32> = others.iter().map(|task| task.tid).collect();
-    let first: Vec<Batch> = others.iter().map(|task| of_task(task, Phase::Task)).collect();
-    newborn.run(&of_task(leader, Phase::Task))?;
-    newborn.start_threads(&tids, &first)?;
+/// Threads, what each has of its own, then rights and signals. Ends with all tasks of all processes stopped.
+fn revive(newborns: &mut [Newborn], plan: &Plan, ties: &Ties) -> Result<Vec<Vec<StoppedTask>>, Error> {
+    for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
+        start_threads(newborn, process)?;
+    }
     fault::point("restore-threads")?;
-    for task in &process.tasks {
-        task.restore_outside(newborn.pid())?;
-    }
-    for phase in [Phase::Rights, Phase::Settled, Phase::Pending] {
-        // Threads first: what the leader sets for the process may take away what they need.
-        for (index, task) in others.iter().enumerate() {
-            let batch = of_task(task, phase);
-            if !batch.is_empty() {
-                newborn.run_in_thread(index, &batch)?;
-            }
+    for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
+        for phase in [Phase::Rights, Phase::Settled] {
+            run_phase(newborn, process, phase, Batch::new())?;
         }
-        let mut batch = Batch::new();
-        process.process.restore(phase, &mut batch);
-        leader.restore(phase, &mut batch);
-        newborn.run(&batch)?;
     }
-    let tasks = newborn.stop()?;
+    for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
+        let mut batch = Batch::new();
+        if has_buried(process.process.identity.pid, plan, ties) {
+            Nest::forget_ends(&mut batch);
+        }
+        run_phase(newborn, process, Phase::Pending, batch)?;
+    }
+    let mut tasks = Vec::with_capacity(newborns.len());
+    for newborn in newborns {
+        tasks.push(newborn.stop()?);
+    }
     fault::point("restore-stopped")?;
     Ok(tasks)
 }
 
-/// The last steps: interrupted calls, the stub's end, registers; then all are let go at once.
-fn release(mut newborn: Newborn, process: &ProcessPlan, tasks: &[StoppedTask]) -> Result<i32, Error> {
-    let mut final_regs = Vec::with_capacity(tasks.len());
-    for (stopped, task) in tasks.iter().zip(&process.tasks) {
-        final_regs.push(resume::registers(&mut newborn, stopped, task)?);
+/// Whether children of a process have ended in the course of the restore.
+fn has_buried(pid: i32, plan: &Plan, ties: &Ties) -> bool {
+    let stand_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
+    let led =
+        |grouping: &ties::Grouping| matches!(grouping, ties::Grouping::LeadByChild(by, _) if *by == pid);
+    plan.zombies.iter().any(|zombie| zombie.ppid == pid)
+        || ties.births.iter().any(stand_in)
+        || ties.groupings.iter().any(led)
+}
+
+fn start_threads(newborn: &mut Newborn, process: &ProcessPlan) -> Result<(), Error> {
+    let Some((leader, others)) = process.tasks.split_first() else {
+        return Err(Error::Nonsense("a process without tasks".into()));
+    };
+    let of_task = |task: &Task| {
+        let mut batch = Batch::new();
+        task.restore(Phase::Task, &mut batch);
+        batch
+    };
+    let tids: Vec<i32> = others.iter().map(|task| task.tid).collect();
+    let first: Vec<Batch> = others.iter().map(of_task).collect();
+    newborn.run(&of_task(leader))?;
+    newborn.start_threads(&tids, &first)?;
+    for task in &process.tasks {
+        task.restore_outside(newborn.pid())?;
     }
-    if let Some(leader) = tasks.first() {
-        newborn.unmap_stub(leader)?;
+    Ok(())
+}
+
+/// The steps of a phase, in each task; the leader's come behind those in `batch`.
+fn run_phase(
+    newborn: &mut Newborn,
+    process: &ProcessPlan,
+    phase: Phase,
+    mut batch: Batch,
+) -> Result<(), Error> {
+    // Threads first: what the leader sets for the process may take away what they need.
+    for (index, task) in process.tasks.iter().skip(1).enumerate() {
+        let mut batch = Batch::new();
+        task.restore(phase, &mut batch);
+        if !batch.is_empty() {
+            newborn.run_in_thread(index, &batch)?;
+        }
+    }
+    process.process.restore(phase, &mut batch);
+    if let Some(leader) = process.tasks.first() {
+        leader.restore(phase, &mut batch);
+    }
+    if !batch.is_empty() {
+        newborn.run(&batch)?;
+    }
+    Ok(())
+}
+
+/// The last steps: interrupted calls, the stub's end, registers; then all are let go at once.
+fn release(mut newborns: Vec<Newborn>, plan: &Plan, tasks: &[Vec<StoppedTask>]) -> Result<i32, Error> {
+    let mut final_regs = Vec::with_capacity(newborns.len());
+    for ((newborn, process), stopped) in newborns.iter_mut().zip(&plan.processes).zip(tasks) {
+        let mut of_process = Vec::with_capacity(stopped.len());
+        for (stopped, task) in stopped.iter().zip(&process.tasks) {
+            of_process.push(resume::registers(newborn, stopped, task)?);
+        }
+        final_regs.push(of_process);
+    }
+    for (newborn, stopped) in newborns.iter_mut().zip(tasks) {
+        if let Some(leader) = stopped.first() {
+            newborn.unmap_stub(leader)?;
+        }
     }
     fault::point("restore-unmapped")?;
-    for ((stopped, task), regs) in tasks.iter().zip(&process.tasks).zip(&final_regs) {
-        task.restore_stopped(stopped)?;
-        stopped.set_regs(regs)?;
+    for ((process, stopped), regs) in plan.processes.iter().zip(tasks).zip(&final_regs) {
+        for ((stopped, task), regs) in stopped.iter().zip(&process.tasks).zip(regs) {
+            task.restore_stopped(stopped)?;
+            stopped.set_regs(regs)?;
+        }
     }
     fault::point("restore-registers")?;
-    if process.process.identity.stopped {
-        // Job control had stopped it. Pending before it is let go, this takes effect before its first instruction;
-        // SIGCONT lets it go on as before.
-        let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
+    let mut root = 0;
+    // The root last: whoever waits for it finds the whole tree alive.
+    for ((newborn, process), tasks) in newborns.into_iter().zip(&plan.processes).zip(tasks).rev() {
+        if process.process.identity.stopped {
+            // Job control had stopped it. Pending before it is let go, this takes effect before its first instruction;
+            // SIGCONT lets it go on as before.
+            let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
+        }
+        root = newborn.release(tasks)?;
     }
-    let pid = newborn.release(tasks)?;
     fault::point("restore-released")?;
-    Ok(pid)
+    Ok(root)
 }

@@ -17,13 +17,22 @@ const LOWEST: u64 = 0x1_0000_0000;
 const DISTANCE: u64 = 512 * PAGE_SIZE;
 
 impl Places {
-    /// Those free in the program and in this process.
-    pub(super) fn of(process: &ProcessPlan) -> Result<Self, Error> {
+    /// Those free in every process of the program and in this process.
+    pub(super) fn of(processes: &[ProcessPlan]) -> Result<Self, Error> {
         let own = crate::view::parse(std::process::id() as i32, "maps", rekindle_procfs::maps::parse)?;
         let mut taken: Vec<(u64, u64)> = own.iter().map(|mapping| (mapping.start, mapping.end)).collect();
-        taken.extend(process.mappings.iter().map(|mapping| (mapping.start, mapping.end)));
-        taken.extend(process.vdso.iter().map(|vdso| (vdso.vvar_start.min(vdso.start), vdso.end)));
+        for process in processes {
+            taken.extend(process.mappings.iter().map(|mapping| (mapping.start, mapping.end)));
+            taken.extend(process.vdso.iter().map(|vdso| (vdso.vvar_start.min(vdso.start), vdso.end)));
+        }
         taken.sort_unstable();
+        taken.dedup_by(|next, before| {
+            let touches = next.0 <= before.1;
+            if touches {
+                before.1 = before.1.max(next.1);
+            }
+            touches
+        });
         Ok(Self { taken })
     }
 

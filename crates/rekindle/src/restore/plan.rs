@@ -3,8 +3,9 @@
 use crate::error::Error;
 use crate::kinds::fd::{self, Files};
 use crate::kinds::mem::mapping::{self, Backing};
-use crate::record::{AnyRecord, FIRST_OBJECT, Plan, ProcessPlan};
+use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
+use crate::ties::Ties;
 use rekindle_image::{Arch, Incoming, PageBuffer, Reader};
 use rekindle_sys::PAGE_SIZE;
 use rekindle_sys::arch::TASK_SIZE;
@@ -41,34 +42,58 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
             format!("the image is of a program for {}, and this machine is x86_64", reader.header().arch);
         return Err(Error::DoesNotFit(vec![why]));
     }
-    let [process] = plan.processes.as_slice() else {
-        return nonsense(format!("it holds {} processes, and should hold one", plan.processes.len()));
-    };
+    if plan.processes.is_empty() || plan.processes.len() > PROCESSES_MAX {
+        return nonsense(format!("it holds {} processes", plan.processes.len()));
+    }
     let files = Files::new(&plan.files);
     if plan.files.iter().any(|file| !file.path.starts_with(b"/") || file.path.contains(&0)) {
         return nonsense("a file's path is not absolute");
     }
-    check_tasks(process)?;
-    check_mappings(plan, process, &files)?;
+    let mut tids = BTreeSet::new();
+    check_objects(plan)?;
+    for process in &plan.processes {
+        check_tasks(process, &mut tids)?;
+        check_mappings(plan, process, &files)?;
+        if !files.has(process.bounds.executable) {
+            return nonsense("it does not say which executable a process runs");
+        }
+    }
+    if plan.zombies.iter().any(|zombie| !zombie.is_sane() || !tids.insert(zombie.pid)) {
+        return nonsense("a process that has ended makes no sense");
+    }
     let objects = plan.shared.iter().map(|object| object.id).collect();
     let tables = plan.processes.iter().map(|process| process.descriptors.as_slice());
     fd::check(&plan.descriptions, tables, &files, &objects)?;
-    if !files.has(process.bounds.executable) {
-        return nonsense("it does not say which executable the program runs");
-    }
     Ok(())
+}
+
+/// How the processes of a plan come into being, which is in the order of the plan.
+pub(super) fn ties(plan: &Plan) -> Result<Ties, Error> {
+    let ties = Ties::of(&plan.members()).map_err(|problems| {
+        let (pid, why) = problems.into_iter().next().unwrap_or_default();
+        Error::Nonsense(format!("process {pid}: {why}"))
+    })?;
+    let pids: BTreeSet<i32> = plan.processes.iter().map(|process| process.process.identity.pid).collect();
+    let born = ties.births.iter().map(|birth| birth.pid).filter(|pid| pids.contains(pid));
+    if !born.eq(plan.processes.iter().map(|process| process.process.identity.pid)) {
+        return nonsense("its processes are in the wrong order");
+    }
+    Ok(ties)
 }
 
 /// More of either than any machine can hold.
 const TASKS_MAX: usize = 1 << 20;
 const MAPPINGS_MAX: usize = 1 << 22;
 
-fn check_tasks(process: &ProcessPlan) -> Result<(), Error> {
+fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Error> {
     let pid = process.process.identity.pid;
     if process.tasks.len() > TASKS_MAX || process.process.pending.pid != pid {
         return nonsense("its tasks make no sense");
     }
-    let mut tids = BTreeSet::new();
+    let signal = process.process.identity.exit_signal;
+    if !(-1..=64).contains(&signal) {
+        return nonsense(format!("process {pid} cannot end with signal {signal}"));
+    }
     for task in &process.tasks {
         if task.tid <= 0 || !tids.insert(task.tid) {
             return nonsense(format!("task {} makes no sense", task.tid));
@@ -87,7 +112,6 @@ fn check_tasks(process: &ProcessPlan) -> Result<(), Error> {
 }
 
 fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Result<(), Error> {
-    check_objects(plan)?;
     if process.mappings.len() > MAPPINGS_MAX {
         return nonsense("it has more mappings than fit an address space");
     }
@@ -105,15 +129,17 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
             Backing::File => files.has(mapping.file),
             Backing::SharedAnonymous => mapping.shared && object_holds(plan, mapping),
         };
-        let guards = mapping.guards.chunks(2).all(|guard| match *guard {
-            [start, length] => {
-                let aligned = start.is_multiple_of(PAGE_SIZE) && length.is_multiple_of(PAGE_SIZE);
-                aligned
-                    && start >= mapping.start
-                    && start.checked_add(length).is_some_and(|end| end <= mapping.end)
-            }
-            _ => false,
-        });
+        let lie_inside = |ranges: &[u64]| {
+            ranges.chunks(2).all(|range| match *range {
+                [start, length] => {
+                    let aligned = start.is_multiple_of(PAGE_SIZE) && length.is_multiple_of(PAGE_SIZE);
+                    let end = start.checked_add(length);
+                    aligned && start >= mapping.start && end.is_some_and(|end| end <= mapping.end)
+                }
+                _ => false,
+            })
+        };
+        let guards = lie_inside(&mapping.guards) && lie_inside(&mapping.dropped);
         let reach = mapping.offset.checked_add(mapping.end).is_some_and(|reach| i64::try_from(reach).is_ok());
         if !known || !guards || !reach || mapping.prot > 7 {
             return nonsense(format!("{at} has nothing sensible behind it"));
@@ -154,18 +180,20 @@ fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
 }
 
 /// Sentences for the pids of the image that are taken.
-pub(super) fn taken_pids(process: &ProcessPlan) -> Vec<String> {
-    process.tasks.iter().filter_map(|task| who_has(task.tid)).collect()
+pub(super) fn taken_pids(plan: &Plan, ties: &Ties) -> Vec<String> {
+    let tids = plan.processes.iter().flat_map(|process| &process.tasks).map(|task| task.tid);
+    let zombies = plan.zombies.iter().map(|zombie| zombie.pid);
+    tids.chain(zombies).chain(ties.passing_pids()).filter_map(who_has).collect()
 }
 
 /// How long the process that an image was made of may take to go away once its image has arrived.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits until the pids of the image are free.
-pub(super) fn await_pids(process: &ProcessPlan) -> Result<(), Error> {
+pub(super) fn await_pids(plan: &Plan, ties: &Ties) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match taken_pids(process) {
+        match taken_pids(plan, ties) {
             taken if taken.is_empty() => return Ok(()),
             taken if Instant::now() >= deadline => return Err(Error::DoesNotFit(taken)),
             // Its end could be waited for; that its parent takes notice, after which the pid is free, cannot.
@@ -175,10 +203,12 @@ pub(super) fn await_pids(process: &ProcessPlan) -> Result<(), Error> {
 }
 
 /// Everything but pids that keeps the image from being restored on this machine, at this time.
-pub(super) fn obstacles(plan: &Plan, process: &ProcessPlan, accept_changed_files: bool) -> Vec<String> {
+pub(super) fn obstacles(plan: &Plan, accept_changed_files: bool) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(plan.files.iter().filter_map(|file| file.compare(accept_changed_files).err()));
-    for dir in [&process.process.filesystem.cwd, &process.process.filesystem.root] {
+    let directories = plan.processes.iter().map(|process| &process.process.filesystem);
+    let directories: BTreeSet<&Vec<u8>> = directories.flat_map(|fs| [&fs.cwd, &fs.root]).collect();
+    for dir in directories {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {
             reasons.push(format!("the program's directory {} does not exist; create it", show(dir)));
         }

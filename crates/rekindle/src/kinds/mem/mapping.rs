@@ -77,6 +77,12 @@ pub struct Record {
     /// Ranges of guard pages (`MADV_GUARD_INSTALL`): start and length, by turns.
     #[prost(fixed64, repeated, tag = "13")]
     pub guards: Vec<u64>,
+    /// It comes, with its pages but for those saved and dropped, from the process that clones this one.
+    #[prost(bool, tag = "14")]
+    pub inherited: bool,
+    /// Ranges of pages that it has not, though that process has: start and length, by turns.
+    #[prost(fixed64, repeated, tag = "15")]
+    pub dropped: Vec<u64>,
 }
 
 /// `PROT_READ|PROT_WRITE`
@@ -184,6 +190,25 @@ impl Record {
             batch.step("mprotect", nr::MPROTECT, args);
         }
         self.restore_attributes(batch);
+    }
+
+    /// The steps that make it of the one that came with the fork.
+    pub fn restore_inherited(&self, from: &Self, batch: &mut Batch) {
+        if self.end > from.end {
+            let (old, new) = (from.end - self.start, self.length());
+            let label = format!("making {:x}-{:x} longer", self.start, from.end);
+            // In place: what is behind it is free.
+            let args = [self.start.into(), old.into(), new.into(), 0.into()];
+            batch.step(label, nr::MREMAP, args);
+        }
+        if self.first_prot() != from.first_prot() {
+            let args = [self.start.into(), self.length().into(), self.first_prot().into()];
+            batch.step("mprotect", nr::MPROTECT, args);
+        }
+        for dropped in self.dropped.chunks_exact(2) {
+            let args = [dropped[0].into(), dropped[1].into(), advice::DONTNEED.into()];
+            batch.step("MADV_DONTNEED", nr::MADVISE, args);
+        }
     }
 
     /// Advice, name and policy.
@@ -342,12 +367,11 @@ pub fn ask_policies(
     Ok(())
 }
 
-/// The records of a process's mappings, but for the vDSO. Shared objects get ids from `first_object` on.
+/// The records of a process's mappings, but for the vDSO.
 pub fn capture(
     view: &ProcessView,
     files: &mut FileTable,
     shared: &mut SharedTable,
-    first_object: u32,
 ) -> Result<Vec<Record>, Error> {
     let mut records = Vec::with_capacity(view.mappings.len());
     for entry in &view.mappings {
@@ -372,8 +396,7 @@ pub fn capture(
                 file = files.id(&mapping.name, Path::new(&behind))?;
             }
             Backing::SharedAnonymous => {
-                let next = first_object + shared.objects().len() as u32;
-                object = shared.id(view.pid, mapping, huge_page, next)?;
+                object = shared.id(view.pid, mapping, huge_page)?;
             }
         }
         records.push(Record {
@@ -396,6 +419,8 @@ pub fn capture(
             huge_page,
             policy: None,
             guards: Vec::new(),
+            inherited: false,
+            dropped: Vec::new(),
         });
     }
     Ok(records)

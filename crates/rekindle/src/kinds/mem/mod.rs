@@ -8,12 +8,14 @@
 //! | [`advice`] | what madvise(2) and mlock(2) have set, as VmFlags show it |
 //! | [`policy`] | NUMA policy of mappings |
 //! | [`mod@file`] | the files behind mappings and descriptors, and whether they are still the same |
+//! | [`inherit`] | what a process has from the one it was forked from |
 //! | [`shared`] | shared anonymous memory |
 //! | [`vdso`] | the kernel's code and data pages in the program |
 
 pub mod advice;
 pub mod bounds;
 pub mod file;
+pub mod inherit;
 pub mod mapping;
 pub mod policy;
 pub mod shared;

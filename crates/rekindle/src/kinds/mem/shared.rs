@@ -5,6 +5,7 @@
 //! of 0 (mremap(2)), which maps the same memory a second time.
 
 use crate::error::Error;
+use crate::record::FIRST_OBJECT;
 use rekindle_procfs::maps::Mapping;
 use std::collections::HashMap;
 use std::fs::File;
@@ -40,8 +41,8 @@ pub struct Object {
 }
 
 impl SharedTable {
-    /// The id of the object behind a mapping. `next_id` is given to an object seen for the first time.
-    pub fn id(&mut self, pid: i32, mapping: &Mapping, huge_page: u64, next_id: u32) -> Result<u32, Error> {
+    /// The id of the object behind a mapping.
+    pub fn id(&mut self, pid: i32, mapping: &Mapping, huge_page: u64) -> Result<u32, Error> {
         let key = (mapping.dev.major, mapping.dev.minor, mapping.inode);
         if let Some(index) = self.by_inode.get(&key) {
             return Ok(self.objects[*index].record.id);
@@ -51,6 +52,7 @@ impl SharedTable {
             Error::io(format!("opening shared memory through {path} (needs CAP_CHECKPOINT_RESTORE)"), &error)
         })?;
         let size = file.metadata().map_err(|error| Error::io(format!("looking at {path}"), &error))?.len();
+        let next_id = FIRST_OBJECT + self.objects.len() as u32;
         self.by_inode.insert(key, self.objects.len());
         self.objects.push(Object { record: Record { id: next_id, size, huge_page }, file });
         Ok(next_id)

@@ -1,13 +1,12 @@
 //! Who a process is: pid, process group, session, name on the command line, and whether job control holds it.
 //!
-//! The pid is given at birth (`clone3` with `set_tid`), by the orchestration. A session or group that the process
-//! leads is made again; one that it was only a member of is that of whoever restores it, until whole trees come back.
+//! The pid is given at birth (`clone3` with `set_tid`), by the orchestration, and so are session and process group, which
+//! are ties between processes (see `ties`).
 
 use super::super::{Phase, ProcessKind};
 use crate::error::Error;
 use crate::refusal::Refusals;
 use crate::view::ProcessView;
-use rekindle_sys::nr;
 use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 use std::cmp::Ordering;
@@ -30,6 +29,12 @@ pub struct Record {
     /// Stopped by job control.
     #[prost(bool, tag = "4")]
     pub stopped: bool,
+    /// The parent's pid.
+    #[prost(int32, tag = "5")]
+    pub ppid: i32,
+    /// What the parent gets when it ends: a signal, or 0.
+    #[prost(int32, tag = "6")]
+    pub exit_signal: i32,
 }
 
 impl ProcessKind for Identity {
@@ -47,15 +52,6 @@ impl ProcessKind for Identity {
                 "checkpoint it from inside that namespace",
             );
         }
-        let children: Vec<String> = children_of(view).iter().map(i32::to_string).collect();
-        if !children.is_empty() {
-            refusals.add(
-                "children",
-                format!("its children {}", children.join(", ")),
-                "a tree of processes cannot be captured yet",
-                "wait until they have ended, or checkpoint one of them",
-            );
-        }
     }
 
     fn outside(view: &ProcessView, leader: &StoppedTask) -> Result<Record, Error> {
@@ -64,6 +60,8 @@ impl ProcessKind for Identity {
             pgid: view.stat.pgrp,
             sid: view.stat.session,
             stopped: leader.group_stop.is_some(),
+            ppid: view.stat.ppid,
+            exit_signal: view.stat.exit_signal,
         })
     }
 
@@ -73,20 +71,9 @@ impl ProcessKind for Identity {
         Ok(())
     }
 
-    fn restore(record: &Record, phase: Phase, batch: &mut Batch) {
-        if phase != Phase::Birth {
-            return;
-        }
-        if record.sid == record.pid {
-            batch.step("setsid", nr::SETSID, []);
-        } else if record.pgid == record.pid {
-            batch.step("setpgid", nr::SETPGID, [0.into(), 0.into()]);
-        }
-    }
+    fn restore(_record: &Record, _phase: Phase, _batch: &mut Batch) {}
 }
 
-/// Its children, but for the one that makes the checkpoint: it is no part of the program, which is told by wait(2) that
-/// it is not there once it has been restored.
 /// Namespaces that are looked at elsewhere: `pid` here, `mnt` with the working directory.
 const NAMESPACES: [&str; 6] = ["net", "ipc", "uts", "user", "cgroup", "time"];
 
@@ -123,16 +110,4 @@ fn survey_sharing(view: &ProcessView, refusals: &mut Refusals) {
             );
         }
     }
-}
-
-fn children_of(view: &ProcessView) -> Vec<i32> {
-    let mut children = Vec::new();
-    for thread in &view.threads {
-        let path = format!("task/{}/children", thread.tid);
-        // Without the file (CONFIG_PROC_CHILDREN) or the thread there is nothing to tell.
-        let listed = crate::view::parse(view.pid, &path, rekindle_procfs::children::parse);
-        children.extend(listed.unwrap_or_default());
-    }
-    children.retain(|child| *child != std::process::id() as i32);
-    children
 }

@@ -1,13 +1,14 @@
 //! What a process has one of. A kind is a file here and a line in the table below.
 
 mod filesystem;
-mod identity;
+pub mod identity;
 mod itimers;
 mod ldt;
 mod limits;
 mod pending;
 mod settings;
 mod signal_actions;
+pub mod zombie;
 
 use super::{Phase, ProcessKind};
 use crate::error::Error;

@@ -147,7 +147,7 @@ impl ProcessKind for Settings {
                     set("PR_SET_MDWE", PR_SET_MDWE, record.mdwe);
                 }
             }
-            Phase::Birth | Phase::Task | Phase::Rights | Phase::Pending => {}
+            Phase::Task | Phase::Rights | Phase::Pending => {}
         }
     }
 

@@ -1,0 +1,323 @@
+//! Who makes whom: how a tree of processes comes into being again with its parents, sessions and process groups.
+//!
+//! A session is made by its leader (setsid(2)) and passed on by a fork, so that each process is cloned at a time, and by a
+//! process, that give it the right one:
+//!
+//! ```text
+//! its own session             by its parent; then setsid
+//! that of its parent          by its parent, after the parent's own setsid
+//! the one its parent had      by its parent, before the parent's setsid
+//!   before that
+//! that of a sibling           by the sibling (CLONE_PARENT)
+//! one whose leader has ended  by a stand-in with the leader's pid, a passing child of its parent (CLONE_PARENT)
+//! the restorer's              as any other: the root is born into it
+//! ```
+//!
+//! Process groups follow when all are there: leaders first, then members; one whose leader has ended gets a passing leader.
+//! What can be made is known at the checkpoint already, and what cannot is refused there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A process as far as its ties go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its pid.
+    pub pid: i32,
+    /// Its parent; of the root: whatever it is.
+    pub ppid: i32,
+    /// Its process group.
+    pub pgid: i32,
+    /// Its session.
+    pub sid: i32,
+}
+
+/// Who clones a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// The restorer: it is the root.
+    Restorer,
+    /// Its parent.
+    Parent(i32),
+    /// A process with the same parent.
+    Sibling(i32),
+}
+
+/// What comes into being.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Birth {
+    /// Its pid.
+    pub pid: i32,
+    /// Who clones it.
+    pub maker: Maker,
+    /// Whether its parent must not have called setsid(2) yet.
+    pub before_setsid: bool,
+    /// It stands in for the leader of a session that has ended, and ends again.
+    pub stand_in: bool,
+}
+
+/// What a process does about its group when all are there, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// It makes one (`setpgid(0, 0)`).
+    Lead(i32),
+    /// It has a passing child make one with this pid.
+    LeadByChild(i32, i32),
+    /// It joins one.
+    Join(i32, i32),
+}
+
+/// How a tree comes into being.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ties {
+    /// Births in order: of the root first.
+    pub births: Vec<Birth>,
+    /// Those that lead their session.
+    pub session_leaders: BTreeSet<i32>,
+    /// Groups, in the order in which they are made.
+    pub groupings: Vec<Grouping>,
+}
+
+impl Ties {
+    /// Of a tree, root first. `Err` holds a sentence for each process that cannot be placed, with its pid.
+    pub fn of(members: &[Member]) -> Result<Self, Vec<(i32, String)>> {
+        let Some(root) = members.first() else { return Ok(Self::default()) };
+        let mut planner = Planner {
+            by_pid: members.iter().map(|member| (member.pid, *member)).collect(),
+            children: BTreeMap::new(),
+            outer: (root.sid != root.pid).then_some(root.sid),
+            ties: Self::default(),
+            problems: Vec::new(),
+        };
+        for member in &members[1..] {
+            planner.children.entry(member.ppid).or_default().push(*member);
+        }
+        planner.ties.session_leaders =
+            members.iter().filter(|member| member.sid == member.pid).map(|member| member.pid).collect();
+        planner.birth(root, Maker::Restorer, BeforeSetsid(false));
+        planner.family(root, planner.outer);
+        planner.groups(members);
+        let placed = planner.ties.births.iter().map(|birth| birth.pid).collect::<BTreeSet<_>>();
+        for lost in members.iter().filter(|member| !placed.contains(&member.pid)) {
+            if !planner.problems.iter().any(|(pid, _)| *pid == lost.pid) {
+                planner.problems.push((lost.pid, "it descends from one that cannot be made again".into()));
+            }
+        }
+        if planner.problems.is_empty() { Ok(planner.ties) } else { Err(planner.problems) }
+    }
+
+    /// The process that another one's memory comes from when it is cloned: whoever clones it, or whom that one came from if
+    /// it only stands in.
+    pub fn donor(&self, pid: i32) -> Option<i32> {
+        let maker = |pid: i32| self.births.iter().find(|birth| birth.pid == pid);
+        let maker_pid = |birth: &Birth| match birth.maker {
+            Maker::Restorer => None,
+            Maker::Parent(maker) | Maker::Sibling(maker) => Some(maker),
+        };
+        let by = maker(maker_pid(maker(pid)?)?)?;
+        if by.stand_in { maker_pid(by) } else { Some(by.pid) }
+    }
+
+    /// Pids that stand-ins and passing children need.
+    pub fn passing_pids(&self) -> impl Iterator<Item = i32> {
+        let stand_ins = self.births.iter().filter(|birth| birth.stand_in).map(|birth| birth.pid);
+        let leaders = self.groupings.iter().filter_map(|grouping| match grouping {
+            Grouping::LeadByChild(_, pid) => Some(*pid),
+            Grouping::Lead(_) | Grouping::Join(..) => None,
+        });
+        stand_ins.chain(leaders)
+    }
+}
+
+#[derive(Clone, Copy)]
+struct BeforeSetsid(bool);
+
+struct Planner {
+    by_pid: BTreeMap<i32, Member>,
+    children: BTreeMap<i32, Vec<Member>>,
+    /// The session of the root, if it is one that somebody outside leads.
+    outer: Option<i32>,
+    ties: Ties,
+    problems: Vec<(i32, String)>,
+}
+
+impl Planner {
+    fn birth(&mut self, member: &Member, maker: Maker, BeforeSetsid(before_setsid): BeforeSetsid) {
+        self.ties.births.push(Birth { pid: member.pid, maker, before_setsid, stand_in: false });
+    }
+
+    /// Births of the descendants of a process that was born into session `born_into`. Without recursion: trees are as
+    /// deep as a hostile image likes.
+    fn family(&mut self, root: &Member, born_into: Option<i32>) {
+        let mut parents = vec![(*root, born_into)];
+        while let Some((parent, born_into)) = parents.pop() {
+            let children = self.children.remove(&parent.pid).unwrap_or_default();
+            let mut born = self.children_of(&parent, born_into, &children);
+            born.reverse();
+            parents.extend(born);
+        }
+    }
+
+    /// Births of the children of a process. Tells which session each was born into.
+    fn children_of(
+        &mut self,
+        parent: &Member,
+        born_into: Option<i32>,
+        children: &[Member],
+    ) -> Vec<(Member, Option<i32>)> {
+        let mut born = Vec::new();
+        let leads = parent.sid == parent.pid;
+        let is_early = |child: &Member, planner: &Self| {
+            let wanted =
+                if child.sid == child.pid { planner.wanted_by_children(child, parent) } else { child.sid };
+            leads && wanted != parent.sid && Some(wanted) == born_into
+        };
+        let (early, late): (Vec<Member>, Vec<Member>) =
+            children.iter().partition(|child| is_early(child, self));
+        for child in early {
+            self.birth(&child, Maker::Parent(parent.pid), BeforeSetsid(true));
+            born.push((child, born_into));
+        }
+        let (own, others): (Vec<Member>, Vec<Member>) =
+            late.into_iter().partition(|child| child.sid == child.pid || child.sid == parent.sid);
+        for child in own {
+            self.birth(&child, Maker::Parent(parent.pid), BeforeSetsid(false));
+            born.push((child, Some(parent.sid)));
+        }
+        for child in others {
+            if self.by_sibling(&child, parent) {
+                born.push((child, Some(child.sid)));
+            }
+        }
+        born
+    }
+
+    /// The session that a leader must have been born into for a child of its own, or its parent's.
+    fn wanted_by_children(&self, leader: &Member, parent: &Member) -> i32 {
+        let of_children = self.children.get(&leader.pid).into_iter().flatten().map(|child| child.sid);
+        let mut foreign = of_children.filter(|sid| *sid != leader.pid && *sid != parent.sid);
+        foreign.next().unwrap_or(parent.sid)
+    }
+
+    /// The birth of one whose session is neither its parent's nor its own.
+    fn by_sibling(&mut self, child: &Member, parent: &Member) -> bool {
+        let leader = self.by_pid.get(&child.sid).copied();
+        let is_stand_in = self.ties.births.iter().any(|birth| birth.stand_in && birth.pid == child.sid);
+        match leader {
+            Some(leader) if leader.ppid == parent.pid => {}
+            None if is_stand_in => {}
+            None if self.outer != Some(child.sid) => {
+                let maker = Maker::Parent(parent.pid);
+                let birth = Birth { pid: child.sid, maker, before_setsid: false, stand_in: true };
+                self.ties.births.push(birth);
+                self.ties.session_leaders.insert(child.sid);
+            }
+            _ => {
+                let why = format!(
+                    "its session {} is neither its parent's nor led by a process beside it",
+                    child.sid
+                );
+                self.problems.push((child.pid, why));
+                return false;
+            }
+        }
+        self.birth(child, Maker::Sibling(child.sid), BeforeSetsid(false));
+        true
+    }
+
+    fn groups(&mut self, members: &[Member]) {
+        let outer = members.first().filter(|root| root.pgid != root.pid).map(|root| root.pgid);
+        let mut led: BTreeSet<i32> = self.ties.session_leaders.clone();
+        for member in members.iter().filter(|member| member.pgid == member.pid && member.sid != member.pid) {
+            self.ties.groupings.push(Grouping::Lead(member.pid));
+            led.insert(member.pid);
+        }
+        for member in members.iter().filter(|member| member.pgid != member.pid) {
+            if led.insert(member.pgid) {
+                if Some(member.pgid) == outer {
+                    led.remove(&member.pgid);
+                    continue;
+                }
+                if self.by_pid.contains_key(&member.pgid) {
+                    let why = format!("process {} no longer leads its group {}", member.pgid, member.pgid);
+                    self.problems.push((member.pid, why));
+                    continue;
+                }
+                self.ties.groupings.push(Grouping::LeadByChild(member.pid, member.pgid));
+            }
+            self.ties.groupings.push(Grouping::Join(member.pid, member.pgid));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn member(pid: i32, ppid: i32, pgid: i32, sid: i32) -> Member {
+        Member { pid, ppid, pgid, sid }
+    }
+
+    fn births(members: &[Member]) -> Vec<(i32, Maker)> {
+        let ties = Ties::of(members).unwrap_or_default();
+        ties.births.iter().map(|birth| (birth.pid, birth.maker)).collect()
+    }
+
+    #[test]
+    fn a_job_of_a_shell() {
+        let tree = [member(10, 1, 10, 5), member(11, 10, 10, 5), member(12, 10, 10, 5)];
+        let ties = Ties::of(&tree).unwrap_or_default();
+        assert_eq!(births(&tree), [(10, Maker::Restorer), (11, Maker::Parent(10)), (12, Maker::Parent(10))]);
+        assert_eq!(ties.groupings, [Grouping::Lead(10), Grouping::Join(11, 10), Grouping::Join(12, 10)]);
+        assert_eq!(ties.session_leaders.len(), 0);
+    }
+
+    #[test]
+    fn children_from_before_and_after_their_parents_setsid() {
+        // 20 was in session 10 when it made 21, and leads its own when it makes 22.
+        let tree =
+            [member(10, 1, 10, 10), member(20, 10, 20, 20), member(21, 20, 10, 10), member(22, 20, 20, 20)];
+        let ties = Ties::of(&tree).unwrap_or_default();
+        let before: Vec<(i32, bool)> =
+            ties.births.iter().map(|birth| (birth.pid, birth.before_setsid)).collect();
+        assert_eq!(before, [(10, false), (20, false), (21, true), (22, false)]);
+    }
+
+    #[test]
+    fn a_daemon_whose_session_leader_has_ended() {
+        let tree = [member(10, 1, 10, 10), member(31, 10, 30, 30), member(32, 10, 30, 30)];
+        let ties = Ties::of(&tree).unwrap_or_default();
+        let stand_ins: Vec<i32> = ties.passing_pids().collect();
+        assert_eq!(stand_ins, [30]);
+        assert_eq!(
+            births(&tree),
+            [
+                (10, Maker::Restorer),
+                (30, Maker::Parent(10)),
+                (31, Maker::Sibling(30)),
+                (32, Maker::Sibling(30))
+            ]
+        );
+    }
+
+    #[test]
+    fn a_group_whose_leader_has_ended() {
+        let tree = [member(10, 1, 10, 5), member(12, 10, 11, 5), member(13, 10, 11, 5)];
+        let ties = Ties::of(&tree).unwrap_or_default();
+        assert_eq!(
+            ties.groupings,
+            [
+                Grouping::Lead(10),
+                Grouping::LeadByChild(12, 11),
+                Grouping::Join(12, 11),
+                Grouping::Join(13, 11)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_session_that_cannot_be_made_is_told() {
+        let tree =
+            [member(10, 1, 10, 10), member(20, 10, 20, 20), member(21, 20, 21, 21), member(30, 10, 21, 21)];
+        assert_eq!(Ties::of(&tree).err().map(|problems| problems[0].0), Some(30));
+    }
+}
