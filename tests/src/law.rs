@@ -36,6 +36,11 @@ pub const VOLATILE: &[(&str, Occasion, &str)] = &[
     ("*status/RssAnon", LeftRunning, "pages present"),
     ("*status/RssFile", LeftRunning, "pages present"),
     ("*status/RssShmem", LeftRunning, "pages present"),
+    (
+        "*status/HugetlbPages",
+        Restored,
+        "huge pages mapped by now; those of shared memory are mapped as they are touched",
+    ),
     ("*status/VmSwap", LeftRunning, "pages swapped out; the kernel's choice"),
     ("*status/VmHWM", LeftRunning, "the most pages ever present; no system call sets it"),
     ("*status/VmPTE", LeftRunning, "page tables; built as pages are touched"),
