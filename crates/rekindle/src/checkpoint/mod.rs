@@ -278,7 +278,7 @@ struct Captured {
     plan: Plan,
     shared: SharedTable,
     /// For each process and each of its mappings that is inherited: which pages to save.
-    differences: Vec<HashMap<u64, Vec<inherit::Range>>>,
+    differences: Vec<HashMap<u64, Vec<inherit::Saved>>>,
 }
 
 fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Result<Captured, Error> {
@@ -332,18 +332,23 @@ fn capture_process(
 fn find_inherited(
     tree: &TreeView,
     processes: &mut [ProcessPlan],
-) -> Result<Vec<HashMap<u64, Vec<inherit::Range>>>, Error> {
+) -> Result<Vec<HashMap<u64, Vec<inherit::Saved>>>, Error> {
     let place: HashMap<i32, usize> =
         tree.processes.iter().enumerate().map(|(index, view)| (view.pid, index)).collect();
     let mut all = vec![HashMap::new(); processes.len()];
+    let mut donor_table: Option<(usize, inherit::PageTable)> = None;
     for (index, view) in tree.processes.iter().enumerate() {
         let donor = tree.donor(view.pid).and_then(|donor| place.get(&donor)).filter(|donor| **donor < index);
         let Some(donor) = donor.copied() else { continue };
         let (before, from_here) = processes.split_at_mut(index);
-        let comparison = inherit::Comparison::of(view.pid, tree.processes[donor].pid)?;
+        if donor_table.as_ref().is_none_or(|(of, _)| *of != donor) {
+            donor_table = Some((donor, inherit::PageTable::open(tree.processes[donor].pid)?));
+        }
+        let Some((_, theirs)) = &donor_table else { continue };
+        let ours = inherit::PageTable::open(view.pid)?;
         for mapping in &mut from_here[0].mappings {
             let Some(from) = inherit::donor_of(mapping, &before[donor].mappings) else { continue };
-            let difference = comparison.difference(mapping, from)?;
+            let difference = inherit::difference((&ours, mapping), (theirs, from))?;
             mapping.inherited = true;
             mapping.dropped =
                 difference.dropped.iter().flat_map(|(start, end)| [*start, end - start]).collect();

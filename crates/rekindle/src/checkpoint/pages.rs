@@ -13,6 +13,7 @@ use crate::record::{Plan, ProcessPlan, space_of_process};
 use crate::view::TreeView;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rekindle_image::{Codec, PageBuffer, Writer};
+use rekindle_procfs::pagemap;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
 use rekindle_sys::{Errno, PAGE_SIZE};
 use std::collections::HashMap;
@@ -62,7 +63,7 @@ impl<'a> Memory<'a> {
         tree: &TreeView,
         plan: &Plan,
         shared: &'a SharedTable,
-        differences: &[HashMap<u64, Vec<inherit::Range>>],
+        differences: &[HashMap<u64, Vec<inherit::Saved>>],
     ) -> Result<Self, Error> {
         let mut processes = Vec::with_capacity(plan.processes.len());
         let mut expected = 0;
@@ -107,7 +108,7 @@ impl<'a> Memory<'a> {
 /// The ranges of a process that are scanned for pages to save.
 fn ranges_to_save(
     process: &ProcessPlan,
-    differences: Option<&HashMap<u64, Vec<inherit::Range>>>,
+    differences: Option<&HashMap<u64, Vec<inherit::Saved>>>,
 ) -> Vec<Range> {
     let mut ranges: Vec<Range> = Vec::new();
     let mut add = |start: u64, end: u64, zeros_are_nothing: bool| match ranges.last_mut() {
@@ -116,14 +117,12 @@ fn ranges_to_save(
         _ => ranges.push(Range { start, end, zeros_are_nothing }),
     };
     for m in process.mappings.iter().filter(|mapping| mapping.has_private_pages()) {
-        let zeros_are_nothing = m.backing() == Backing::Anonymous && !m.inherited;
         if !m.inherited {
-            add(m.start, m.end, zeros_are_nothing);
+            add(m.start, m.end, m.backing() == Backing::Anonymous);
             continue;
         }
-        for (start, end) in differences.and_then(|of_process| of_process.get(&m.start)).into_iter().flatten()
-        {
-            add(*start, *end, zeros_are_nothing);
+        for saved in differences.and_then(|of_process| of_process.get(&m.start)).into_iter().flatten() {
+            add(saved.start, saved.end, saved.zeros_are_nothing);
         }
     }
     ranges
@@ -204,8 +203,10 @@ impl<'a> Filler<'a> {
 
     /// A process's own pages, in order of address.
     fn fill_private(&mut self, process: &OwnMemory) -> Result<(), Error> {
-        let source = Source::open(process)?;
-        let pagemap = source.pagemap.as_fd();
+        let mut source = Source::open(process)?;
+        let pagemap =
+            source.pagemap.try_clone().map_err(|error| Error::proc(process.pid, "pagemap", error))?;
+        let pagemap = pagemap.as_fd();
         let guards =
             if vm::knows_categories(pagemap, PageIs::GUARD) { PageIs::GUARD } else { PageIs::empty() };
         let filter = PageFilter {
@@ -226,7 +227,7 @@ impl<'a> Filler<'a> {
             for range in rest.iter().take_while(|range| range.start < region.end) {
                 let (start, end) = (region.start.max(range.start), region.end.min(range.end));
                 if result.is_ok() {
-                    result = self.fill_range(&source, start, end, range.zeros_are_nothing);
+                    result = self.fill_range(&mut source, start, end, range.zeros_are_nothing);
                 }
             }
         });
@@ -236,7 +237,7 @@ impl<'a> Filler<'a> {
 
     fn fill_range(
         &mut self,
-        source: &Source,
+        source: &mut Source,
         mut start: u64,
         end: u64,
         zeros_are_nothing: bool,
@@ -310,6 +311,8 @@ struct Source {
     space: u32,
     pagemap: File,
     mem: File,
+    /// Room for entries of the page map.
+    entries: Vec<u8>,
 }
 
 impl Source {
@@ -318,19 +321,35 @@ impl Source {
         let open = |name: &str| {
             File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
         };
-        Ok(Self { pid, space, pagemap: open("pagemap")?, mem: open("mem")? })
+        Ok(Self { pid, space, pagemap: open("pagemap")?, mem: open("mem")?, entries: Vec::new() })
     }
 
-    /// Reads memory: the quick way, and past the protection of a mapping where that fails.
-    fn read(&self, address: u64, room: &mut [u8]) -> Result<(), Error> {
-        let quick = vm::read(self.pid, address, room).unwrap_or(0);
-        if quick == room.len() {
-            return Ok(());
+    /// Reads memory. Pages that only this process has are read the quick way, by process_vm_readv(2). One that it shares
+    /// with another since a fork would be copied for that (the kernel unshares what it pins, mm/gup.c), which costs the
+    /// program memory: such pages are read through /proc/PID/mem.
+    fn read(&mut self, address: u64, room: &mut [u8]) -> Result<(), Error> {
+        let pages = room.len() / PAGE_SIZE as usize;
+        self.entries.resize(pages * 8, 0);
+        let offset = address / PAGE_SIZE * 8;
+        let known = self.pagemap.read_exact_at(&mut self.entries, offset);
+        known.map_err(|error| Error::proc(self.pid, "pagemap", error))?;
+        let is_own = |entry: pagemap::Entry| entry.exclusive() || !entry.present();
+        let entries: Vec<bool> = pagemap::entries(&self.entries).map(is_own).collect();
+        let mut at = 0;
+        for run in entries.chunk_by(|a, b| a == b) {
+            let bytes = run.len() * PAGE_SIZE as usize;
+            let (from, into) = (address + at as u64, &mut room[at..at + bytes]);
+            let quick = if run[0] { vm::read(self.pid, from, into).unwrap_or(0) } else { 0 };
+            // What cannot be read the quick way may be protected.
+            if quick < bytes {
+                let (from, into) = (from + quick as u64, &mut into[quick..]);
+                self.mem.read_exact_at(into, from).map_err(|error| {
+                    Error::proc(self.pid, "mem", format!("reading the page at {from:x}: {error}"))
+                })?;
+            }
+            at += bytes;
         }
-        let (rest, at) = (&mut room[quick..], address + quick as u64);
-        self.mem
-            .read_exact_at(rest, at)
-            .map_err(|error| Error::proc(self.pid, "mem", format!("reading the page at {at:x}: {error}")))
+        Ok(())
     }
 }
 

@@ -12,8 +12,9 @@
 use super::mapping::{Backing, Record};
 use crate::error::Error;
 use rekindle_procfs::pagemap;
+use rekindle_sys::PAGE_SIZE;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
-use rekindle_sys::{Errno, PAGE_SIZE};
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -41,198 +42,202 @@ pub fn donor_of<'d>(heir: &Record, donor: &'d [Record]) -> Option<&'d Record> {
 /// VmFlags that a protection changes (mprotect(2)), and soft-dirty.
 const VARYING: [[u8; 2]; 4] = [*b"rd", *b"wr", *b"ex", *b"sd"];
 
+/// Pages of an heir's mapping that are to be saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Saved {
+    /// The first address.
+    pub start: u64,
+    /// One past the last.
+    pub end: u64,
+    /// The donor has no pages there: those of zeros need not be saved.
+    pub zeros_are_nothing: bool,
+}
+
 /// What of an heir's mapping differs from its donor's.
 #[derive(Debug, Default)]
 pub struct Difference {
     /// Pages to be saved.
-    pub saved: Vec<Range>,
+    pub saved: Vec<Saved>,
     /// Pages that the donor has, and the heir has not.
     pub dropped: Vec<Range>,
 }
 
-/// The page tables of two stopped processes.
-pub struct Comparison {
-    heir: Side,
-    donor: Side,
-}
-
-struct Side {
-    pid: i32,
-    pagemap: File,
-}
-
-impl Side {
-    fn open(pid: i32) -> Result<Self, Error> {
-        let path = format!("/proc/{pid}/pagemap");
-        let pagemap = File::open(&path).map_err(|error| Error::proc(pid, "pagemap", error))?;
-        Ok(Self { pid, pagemap })
+impl Difference {
+    fn save(&mut self, start: u64, end: u64, zeros_are_nothing: bool) {
+        match self.saved.last_mut() {
+            Some(last) if last.end == start && last.zeros_are_nothing == zeros_are_nothing => last.end = end,
+            _ => self.saved.push(Saved { start, end, zeros_are_nothing }),
+        }
     }
 
-    /// The ranges of pages of its own.
-    fn own_pages(&self, (start, end): Range) -> Result<Vec<Range>, Error> {
-        let guards = if vm::knows_categories(self.pagemap.as_fd(), PageIs::GUARD) {
-            PageIs::GUARD
-        } else {
-            PageIs::empty()
+    fn drop(&mut self, start: u64, end: u64) {
+        match self.dropped.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => self.dropped.push((start, end)),
+        }
+    }
+}
+
+/// The page table of a stopped process.
+pub struct PageTable {
+    pid: i32,
+    pagemap: File,
+    mem: File,
+    /// What was read last: from which address on. A donor has many heirs, which ask for the same.
+    window: RefCell<(u64, Vec<u8>)>,
+}
+
+/// Pages whose entries are read at a time: 1 MiB of entries.
+const WINDOW: u64 = 1 << 17;
+
+impl PageTable {
+    /// That of a process.
+    pub fn open(pid: i32) -> Result<Self, Error> {
+        let open = |name: &str| {
+            File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
         };
+        Ok(Self { pid, pagemap: open("pagemap")?, mem: open("mem")?, window: RefCell::default() })
+    }
+
+    /// The ranges that hold pages of its own.
+    fn own_pages(&self, (start, end): Range) -> Result<Vec<Range>, Error> {
         let filter = PageFilter {
             all_of: PageIs::empty(),
-            none_of: PageIs::FILE | PageIs::PFNZERO | guards,
+            none_of: PageIs::FILE | PageIs::PFNZERO,
             any_of: PageIs::PRESENT | PageIs::SWAPPED,
             tell: PageIs::empty(),
         };
         let mut ranges: Vec<Range> = Vec::new();
-        let scanned = vm::scan_pages(self.pagemap.as_fd(), start, end, &filter, |region| {
-            add(&mut ranges, region.start, region.end);
-        });
+        let scanned =
+            vm::scan_pages(self.pagemap.as_fd(), start, end, &filter, |region| match ranges.last_mut() {
+                Some(last) if last.1 == region.start => last.1 = region.end,
+                _ => ranges.push((region.start, region.end)),
+            });
         scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))?;
         Ok(ranges)
     }
 
-    fn entries(&self, start: u64, pages: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
-        bytes.resize(pages * 8, 0);
-        let offset = start / PAGE_SIZE * 8;
-        self.pagemap.read_exact_at(bytes, offset).map_err(|error| Error::proc(self.pid, "pagemap", error))
+    /// Gives `with` the entries of a range, no longer than a window.
+    fn entries<T>(&self, (start, end): Range, with: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
+        let mut window = self.window.borrow_mut();
+        let len = ((end - start) / PAGE_SIZE * 8) as usize;
+        if window.0 != start || window.1.len() != len {
+            window.1.resize(len, 0);
+            let offset = start / PAGE_SIZE * 8;
+            let read = self.pagemap.read_exact_at(&mut window.1, offset);
+            read.map_err(|error| Error::proc(self.pid, "pagemap", error))?;
+            window.0 = start;
+        }
+        Ok(with(&window.1))
     }
 
     fn page(&self, address: u64) -> Result<[u8; PAGE_SIZE as usize], Error> {
         let mut page = [0; PAGE_SIZE as usize];
-        match vm::read(self.pid, address, &mut page) {
-            Ok(count) if count == page.len() => Ok(page),
-            Ok(_) => Err(Error::call(format!("reading the page at {address:x}"), Errno::FAULT)),
-            Err(errno) => Err(Error::call(format!("reading the page at {address:x}"), errno)),
-        }
+        // Not by process_vm_readv(2), which would unshare it.
+        let read = self.mem.read_exact_at(&mut page, address);
+        read.map_err(|error| {
+            Error::proc(self.pid, "mem", format!("reading the page at {address:x}: {error}"))
+        })?;
+        Ok(page)
     }
 }
 
-/// Pages whose entries are read at a time.
-const WINDOW: u64 = 4096;
-
-impl Comparison {
-    /// Of two processes.
-    pub fn of(heir: i32, donor: i32) -> Result<Self, Error> {
-        Ok(Self { heir: Side::open(heir)?, donor: Side::open(donor)? })
-    }
-
-    /// What differs in a mapping of the heir, made from one of the donor.
-    pub fn difference(&self, heir: &Record, donor: &Record) -> Result<Difference, Error> {
-        let common = (heir.start, heir.end.min(donor.end));
-        let (ours, theirs) = (self.heir.own_pages(common)?, self.donor.own_pages(common)?);
-        let mut difference = Difference::default();
-        for range in without(&theirs, &ours) {
-            add(&mut difference.dropped, range.0, range.1);
-        }
-        let alone = without(&ours, &theirs);
-        let both = without(&ours, &alone);
-        let mut changed = Vec::new();
-        for (start, end) in both {
-            let mut at = start;
-            while at < end {
-                let stop = end.min(at + WINDOW * PAGE_SIZE);
-                self.compare(at, stop, &mut changed)?;
-                at = stop;
-            }
-        }
-        if heir.end > common.1 {
-            changed.push((common.1, heir.end));
-        }
-        difference.saved = merged(&alone, &changed);
-        Ok(difference)
-    }
-
-    /// Adds the pages of a range that are not in the same frame.
-    fn compare(&self, start: u64, end: u64, changed: &mut Vec<Range>) -> Result<(), Error> {
-        let pages = ((end - start) / PAGE_SIZE) as usize;
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        self.heir.entries(start, pages, &mut ours)?;
-        self.donor.entries(start, pages, &mut theirs)?;
-        let pairs = pagemap::entries(&ours).zip(pagemap::entries(&theirs));
-        for (index, (a, b)) in (0_u64..).zip(pairs) {
-            let address = start + index * PAGE_SIZE;
-            if !self.is_same_page(a, b, address)? {
-                add(changed, address, address + PAGE_SIZE);
-            }
-        }
-        Ok(())
-    }
-
-    fn is_same_page(&self, a: pagemap::Entry, b: pagemap::Entry, address: u64) -> Result<bool, Error> {
-        // A page that is mapped once is nobody else's.
-        if a.present() != b.present() || (a.present() && (a.exclusive() || b.exclusive())) {
-            return Ok(false);
-        }
-        match (a.pfn(), b.pfn(), a.swap(), b.swap()) {
-            (Some(a), Some(b), ..) => Ok(a == b),
-            (None, None, Some(a), Some(b)) if a.offset != 0 || a.kind != 0 => Ok(a == b),
-            // The kernel hides where pages are (no CAP_SYS_ADMIN): the same contents will do.
-            _ => Ok(self.heir.page(address)? == self.donor.page(address)?),
+/// What differs in a mapping of an heir, made from one of its donor.
+pub fn difference(heir: (&PageTable, &Record), donor: (&PageTable, &Record)) -> Result<Difference, Error> {
+    let common = (heir.1.start, heir.1.end.min(donor.1.end));
+    let is_anonymous = heir.1.backing() == Backing::Anonymous;
+    let mut difference = Difference::default();
+    for range in ranges_in_use(common, heir.0, donor.0)? {
+        let mut at = range.0;
+        while at < range.1 {
+            let stop = range.1.min(at + WINDOW * PAGE_SIZE);
+            compare((at, stop), heir.0, donor.0, is_anonymous, &mut difference)?;
+            at = stop;
         }
     }
+    if heir.1.end > common.1 {
+        difference.save(common.1, heir.1.end, is_anonymous);
+    }
+    Ok(difference)
 }
 
-/// Adds a range behind the others, joined with the last if it follows on it.
-fn add(ranges: &mut Vec<Range>, start: u64, end: u64) {
-    match ranges.last_mut() {
-        Some(last) if last.1 == start => last.1 = end,
-        _ => ranges.push((start, end)),
+/// The ranges in which one of the two has pages of its own. A small mapping is one.
+fn ranges_in_use(common: Range, heir: &PageTable, donor: &PageTable) -> Result<Vec<Range>, Error> {
+    if (common.1 - common.0) / PAGE_SIZE <= WINDOW {
+        return Ok(vec![common]);
     }
-}
-
-/// What of some ranges is not in others; both in order.
-fn without(ranges: &[Range], others: &[Range]) -> Vec<Range> {
-    let mut left = Vec::new();
-    let mut others = others.iter().peekable();
-    for (start, end) in ranges.iter().copied() {
-        let mut at = start;
-        while let Some(other) = others.peek() {
-            if other.1 <= at {
-                others.next();
-                continue;
-            }
-            if other.0 >= end {
-                break;
-            }
-            if other.0 > at {
-                left.push((at, other.0));
-            }
-            at = other.1;
-            if at >= end {
-                break;
-            }
-        }
-        if at < end {
-            left.push((at, end));
-        }
-    }
-    left
-}
-
-/// Two lists of ranges that have nothing in common, as one; all in order.
-fn merged(a: &[Range], b: &[Range]) -> Vec<Range> {
-    let mut all: Vec<Range> = a.iter().chain(b).copied().collect();
+    let mut all = heir.own_pages(common)?;
+    all.extend(donor.own_pages(common)?);
     all.sort_unstable();
-    let mut joined = Vec::with_capacity(all.len());
-    for (start, end) in all {
-        add(&mut joined, start, end);
-    }
-    joined
+    all.dedup_by(|next, before| {
+        let touches = next.0 <= before.1;
+        if touches {
+            before.1 = before.1.max(next.1);
+        }
+        touches
+    });
+    Ok(all)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Sorts out the pages of a range: the same frame in both, the heir's alone or another than the donor's, the donor's
+/// alone.
+fn compare(
+    range: Range,
+    heir: &PageTable,
+    donor: &PageTable,
+    is_anonymous: bool,
+    difference: &mut Difference,
+) -> Result<(), Error> {
+    donor.entries(range, |theirs| {
+        heir.entries(range, |ours| {
+            if ours == theirs && !may_be_hidden(ours) {
+                return Ok(());
+            }
+            let pairs = pagemap::entries(ours).zip(pagemap::entries(theirs));
+            for (address, (a, b)) in (range.0..).step_by(PAGE_SIZE as usize).zip(pairs) {
+                match (is_own(a), is_own(b)) {
+                    (true, true) if is_same_page(a, b, address, heir, donor)? => {}
+                    (true, has_donor) => {
+                        difference.save(address, address + PAGE_SIZE, is_anonymous && !has_donor);
+                    }
+                    (false, true) => difference.drop(address, address + PAGE_SIZE),
+                    (false, false) => {}
+                }
+            }
+            Ok(())
+        })?
+    })?
+}
 
-    #[test]
-    fn ranges_without_others() {
-        assert_eq!(without(&[(0, 10)], &[(2, 3), (5, 7)]), [(0, 2), (3, 5), (7, 10)]);
-        assert_eq!(without(&[(0, 4), (6, 9)], &[(3, 7)]), [(0, 3), (7, 9)]);
-        assert_eq!(without(&[(0, 4)], &[(0, 4)]), []);
-        assert_eq!(without(&[(2, 4)], &[(0, 1), (5, 6)]), [(2, 4)]);
-        assert_eq!(without(&[(0, 2), (3, 4), (6, 8)], &[(1, 7)]), [(0, 1), (7, 8)]);
+/// Whether a page is the process's own: not the file's, no guard.
+fn is_own(entry: pagemap::Entry) -> bool {
+    (entry.present() || entry.swapped()) && !entry.file_or_shared() && !entry.guard()
+}
+
+/// Whether equal entries may stand for different pages: where frames are hidden (no `CAP_SYS_ADMIN`).
+fn may_be_hidden(entries: &[u8]) -> bool {
+    pagemap::entries(entries).any(|entry| is_own(entry) && entry.pfn().is_none() && !is_told_swap(entry))
+}
+
+fn is_told_swap(entry: pagemap::Entry) -> bool {
+    entry.swap().is_some_and(|swap| swap.offset != 0 || swap.kind != 0)
+}
+
+fn is_same_page(
+    a: pagemap::Entry,
+    b: pagemap::Entry,
+    address: u64,
+    heir: &PageTable,
+    donor: &PageTable,
+) -> Result<bool, Error> {
+    // A page that is mapped once is nobody else's.
+    if a.present() != b.present() || (a.present() && (a.exclusive() || b.exclusive())) {
+        return Ok(false);
     }
-
-    #[test]
-    fn ranges_are_joined() {
-        assert_eq!(merged(&[(0, 1), (4, 5)], &[(1, 2), (6, 7)]), [(0, 2), (4, 5), (6, 7)]);
+    match (a.pfn(), b.pfn()) {
+        (Some(a), Some(b)) => Ok(a == b),
+        (None, None) if is_told_swap(a) && is_told_swap(b) => Ok(a.swap() == b.swap()),
+        // Where they are is hidden: the same contents will do.
+        _ => Ok(heir.page(address)? == donor.page(address)?),
     }
 }
