@@ -175,10 +175,10 @@ const OBSTACLES: &[&str] = &[
     "fd 14",
     "fd 15",
     "fifo",
-    "timerfd",
-    "eventfd",
+    "io_uring",
+    "userfaultfd",
     "socket",
-    "eventpoll",
+    "fanotify",
 ];
 
 fn kinds_not_supported() -> Verdict {
