@@ -231,7 +231,7 @@ impl Values {
             let target = fd_link(&fd);
             let leads_out = target.starts_with("pipe:") || target.starts_with("/dev/pts/");
             let stream = outside.iter().find(|(_, stream)| leads_out && *stream == target);
-            self.lines(&format!("fd/{fd}"), &process.join("fdinfo").join(&fd), |line| line.split_once(':'));
+            self.fdinfo(&format!("fd/{fd}"), &process.join("fdinfo").join(&fd));
             let comparable = match stream {
                 Some((stream, _)) => Some(format!("standard stream {stream}")),
                 None if target.starts_with("pipe:") => Some(format!("pipe {}", pipes.order(&target))),
@@ -241,6 +241,31 @@ impl Values {
                 self.put(format!("fd/{fd}/ino"), name);
             }
             self.put(format!("fd/{fd}/link"), comparable.unwrap_or(target));
+        }
+    }
+
+    /// What the kernel numbers as it likes, and how far a timer is (a subject checks that), is left out.
+    fn fdinfo(&mut self, prefix: &str, path: &Path) {
+        let text = bytes_raw(path);
+        let mut targets = Vec::new();
+        for (name, value) in String::from_utf8_lossy(&text).lines().filter_map(|line| line.split_once(':')) {
+            let value = match (name.trim(), value.trim()) {
+                ("eventfd-id" | "it_value", _) => continue,
+                // A periodic timer counts when it is asked.
+                ("ticks", ticks) => if ticks == "0" { "none" } else { "some" }.to_owned(),
+                // In the order of addresses in the kernel; the inode is the last but one.
+                ("tfd", target) => {
+                    let (events_and_data, _) = target.split_once("pos:").unwrap_or((target, ""));
+                    targets.push(events_and_data.split_whitespace().collect::<Vec<_>>().join(" "));
+                    continue;
+                }
+                (_, value) => value.to_owned(),
+            };
+            self.put(format!("{prefix}/{}", name.trim()), value);
+        }
+        targets.sort();
+        if !targets.is_empty() {
+            self.put(format!("{prefix}/targets"), targets.join(", "));
         }
     }
 

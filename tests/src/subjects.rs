@@ -129,6 +129,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("directories", "directories.c"),
     subject("devices", "devices.c"),
     subject("inner_pipe", "inner_pipe.c"),
+    // events
+    subject("eventfd", "eventfd.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

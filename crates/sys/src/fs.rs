@@ -19,6 +19,7 @@ pub mod open_flags {
     pub const DIRECTORY: u32 = 0o200_000;
     pub const NOFOLLOW: u32 = 0o400_000;
     pub const CLOEXEC: u32 = 0o2_000_000;
+    pub const NOATIME: u32 = 0o1_000_000;
     pub const PATH: u32 = 0o10_000_000;
     pub const TMPFILE: u32 = 0o20_200_000;
 }

@@ -31,6 +31,8 @@ numbers! {
     PIDFD_GETFD = libc::SYS_pidfd_getfd, "pidfd_getfd(2), Linux 5.6";
     PIPE2 = libc::SYS_pipe2, "pipe2(2)";
     WRITE = libc::SYS_write, "write(2)";
+    IOCTL = libc::SYS_ioctl, "ioctl(2)";
+    EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
     READ = libc::SYS_read, "read(2)";
     PREAD64 = libc::SYS_pread64, "pread(2)";

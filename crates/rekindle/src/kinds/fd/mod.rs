@@ -11,9 +11,12 @@
 //! At a restore each description has a *holder*: the first process that has a descriptor for it. The holder opens it and
 //! gives it its numbers (`dup3`); the others fetch it from there (`pidfd_getfd`).
 
+mod anonymous;
 pub mod capture;
 mod device;
 mod directory;
+mod eventfd;
+mod fetch;
 mod pipe;
 mod regular;
 pub mod restore;
@@ -54,8 +57,14 @@ pub trait FdKind: Sync {
 }
 
 /// All kinds. The first that claims a descriptor has it.
-pub static KINDS: &[&dyn FdKind] =
-    &[&stream::Stream, &pipe::Pipe, &regular::Regular, &directory::Directory, &device::Device];
+pub static KINDS: &[&dyn FdKind] = &[
+    &stream::Stream,
+    &pipe::Pipe,
+    &regular::Regular,
+    &directory::Directory,
+    &device::Device,
+    &eventfd::Eventfd,
+];
 
 /// What a kind says of a descriptor.
 pub enum Claim {
@@ -147,6 +156,9 @@ pub struct Description {
     /// The pipe, for ends of one.
     #[prost(message, optional, tag = "8")]
     pub pipe: Option<pipe::Record>,
+    /// The counter, for eventfds.
+    #[prost(message, optional, tag = "10")]
+    pub eventfd: Option<eventfd::Record>,
 }
 
 impl Description {

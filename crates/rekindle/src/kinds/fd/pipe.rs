@@ -2,6 +2,7 @@
 //!
 //! The two ends are two descriptions of one pipe. What is in it is copied by tee(2), which leaves it there.
 
+use super::fetch::fetch;
 use super::restore::Opening;
 use super::stream::is_pipe;
 use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
@@ -12,7 +13,6 @@ use rekindle_sys::{Errno, nr};
 use rekindle_tracee::{Arg, Batch};
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
-use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 /// See the module's story.
 pub(super) struct Pipe;
@@ -105,13 +105,6 @@ impl FdKind for Pipe {
         }
         Opened::Pair(ends, [reading, writing].map(|end| end.map_or(0, |end| end.id)))
     }
-}
-
-/// The end as a descriptor of ours.
-fn fetch(fd: &FdView, view: &ProcessView) -> Result<OwnedFd, Errno> {
-    let pid = Pid::from_raw(view.pid).ok_or(Errno::SRCH)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    pidfd_getfd(&pidfd, fd.fd, PidfdGetfdFlags::empty())
 }
 
 /// Copies what is in a pipe.
