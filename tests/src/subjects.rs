@@ -131,6 +131,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("inner_pipe", "inner_pipe.c"),
     // events
     subject("eventfd", "eventfd.c"),
+    subject("timerfd", "timerfd.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

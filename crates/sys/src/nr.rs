@@ -33,6 +33,8 @@ numbers! {
     WRITE = libc::SYS_write, "write(2)";
     IOCTL = libc::SYS_ioctl, "ioctl(2)";
     EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";
+    TIMERFD_CREATE = libc::SYS_timerfd_create, "timerfd_create(2)";
+    TIMERFD_SETTIME = libc::SYS_timerfd_settime, "timerfd_settime(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
     READ = libc::SYS_read, "read(2)";
     PREAD64 = libc::SYS_pread64, "pread(2)";

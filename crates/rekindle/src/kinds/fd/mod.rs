@@ -21,6 +21,7 @@ mod pipe;
 mod regular;
 pub mod restore;
 mod stream;
+mod timerfd;
 
 use super::mem::file::{self, FileTable};
 use super::mem::shared::SharedTable;
@@ -64,6 +65,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &directory::Directory,
     &device::Device,
     &eventfd::Eventfd,
+    &timerfd::Timerfd,
 ];
 
 /// What a kind says of a descriptor.
@@ -159,6 +161,9 @@ pub struct Description {
     /// The counter, for eventfds.
     #[prost(message, optional, tag = "10")]
     pub eventfd: Option<eventfd::Record>,
+    /// The timer, for timerfds.
+    #[prost(message, optional, tag = "11")]
+    pub timerfd: Option<timerfd::Record>,
 }
 
 impl Description {
