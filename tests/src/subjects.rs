@@ -132,6 +132,7 @@ pub const SUBJECTS: &[Subject] = &[
     // events
     subject("eventfd", "eventfd.c"),
     subject("timerfd", "timerfd.c"),
+    subject("signalfd", "signalfd.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

@@ -35,6 +35,7 @@ numbers! {
     EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";
     TIMERFD_CREATE = libc::SYS_timerfd_create, "timerfd_create(2)";
     TIMERFD_SETTIME = libc::SYS_timerfd_settime, "timerfd_settime(2)";
+    SIGNALFD4 = libc::SYS_signalfd4, "signalfd(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
     READ = libc::SYS_read, "read(2)";
     PREAD64 = libc::SYS_pread64, "pread(2)";

@@ -20,6 +20,7 @@ mod fetch;
 mod pipe;
 mod regular;
 pub mod restore;
+mod signalfd;
 mod stream;
 mod timerfd;
 
@@ -66,6 +67,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &device::Device,
     &eventfd::Eventfd,
     &timerfd::Timerfd,
+    &signalfd::Signalfd,
 ];
 
 /// What a kind says of a descriptor.
@@ -164,6 +166,9 @@ pub struct Description {
     /// The timer, for timerfds.
     #[prost(message, optional, tag = "11")]
     pub timerfd: Option<timerfd::Record>,
+    /// The signals, for signalfds.
+    #[prost(message, optional, tag = "12")]
+    pub signalfd: Option<signalfd::Record>,
 }
 
 impl Description {
