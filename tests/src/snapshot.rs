@@ -225,7 +225,7 @@ impl Values {
     fn descriptors(&mut self, process: &Path) {
         let fd_link = |fd: &str| link(&process.join("fd").join(fd));
         let outside: Vec<_> = ["0", "1", "2"].into_iter().map(|fd| (fd, fd_link(fd))).collect();
-        let mut pipes = Serials::default();
+        let (mut pipes, mut sockets) = (Serials::default(), Serials::default());
         for fd in numbers(&process.join("fd")) {
             let fd = fd.to_string();
             let target = fd_link(&fd);
@@ -235,6 +235,7 @@ impl Values {
             let comparable = match stream {
                 Some((stream, _)) => Some(format!("standard stream {stream}")),
                 None if target.starts_with("pipe:") => Some(format!("pipe {}", pipes.order(&target))),
+                None if target.starts_with("socket:") => Some(format!("socket {}", sockets.order(&target))),
                 None => None,
             };
             if let Some(name) = &comparable {

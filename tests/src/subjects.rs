@@ -133,6 +133,12 @@ pub const SUBJECTS: &[Subject] = &[
     subject("eventfd", "eventfd.c"),
     subject("timerfd", "timerfd.c"),
     subject("signalfd", "signalfd.c"),
+    // internet sockets
+    subject("tcp_idle", "tcp_idle.c"),
+    subject("tcp_listening", "tcp_listening.c"),
+    subject("tcp_shared_port", "tcp_shared_port.c"),
+    subject("udp", "udp.c"),
+    subject("socket_options", "socket_options.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

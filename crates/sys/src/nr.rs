@@ -30,6 +30,14 @@ numbers! {
     PIDFD_OPEN = libc::SYS_pidfd_open, "pidfd_open(2), Linux 5.3";
     PIDFD_GETFD = libc::SYS_pidfd_getfd, "pidfd_getfd(2), Linux 5.6";
     PIPE2 = libc::SYS_pipe2, "pipe2(2)";
+    SOCKET = libc::SYS_socket, "socket(2)";
+    BIND = libc::SYS_bind, "bind(2)";
+    LISTEN = libc::SYS_listen, "listen(2)";
+    CONNECT = libc::SYS_connect, "connect(2)";
+    SHUTDOWN = libc::SYS_shutdown, "shutdown(2)";
+    SETSOCKOPT = libc::SYS_setsockopt, "setsockopt(2)";
+    SENDTO = libc::SYS_sendto, "sendto(2)";
+    FCHOWN = libc::SYS_fchown, "fchown(2)";
     WRITE = libc::SYS_write, "write(2)";
     IOCTL = libc::SYS_ioctl, "ioctl(2)";
     EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";

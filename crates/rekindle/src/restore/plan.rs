@@ -208,6 +208,7 @@ pub(super) fn obstacles(plan: &Plan, accept_changed_files: bool) -> Vec<String> 
     reasons.extend(plan.files.iter().filter_map(|file| file.compare(accept_changed_files).err()));
     let directories = plan.processes.iter().map(|process| &process.process.filesystem);
     let directories: BTreeSet<&Vec<u8>> = directories.flat_map(|fs| [&fs.cwd, &fs.root]).collect();
+    reasons.extend(fd::obstacles(&plan.descriptions));
     for dir in directories {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {
             reasons.push(format!("the program's directory {} does not exist; create it", show(dir)));

@@ -17,6 +17,7 @@ mod device;
 mod directory;
 mod eventfd;
 mod fetch;
+mod inet;
 mod pipe;
 mod regular;
 pub mod restore;
@@ -52,6 +53,10 @@ pub trait FdKind: Sync {
     fn check(&self, _record: &Description, _cx: &Checking<'_>) -> Result<(), String> {
         Ok(())
     }
+    /// Whether this machine has what it needs. `Err` is a sentence that says what is missing, and what to do.
+    fn fits(&self, _record: &Description) -> Result<(), String> {
+        Ok(())
+    }
     /// The steps that open it again, in its holder.
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened;
     /// The steps that complete it, in its holder, when every process has all its descriptors.
@@ -62,6 +67,7 @@ pub trait FdKind: Sync {
 pub static KINDS: &[&dyn FdKind] = &[
     &stream::Stream,
     &pipe::Pipe,
+    &inet::Inet,
     &regular::Regular,
     &directory::Directory,
     &device::Device,
@@ -169,6 +175,9 @@ pub struct Description {
     /// The signals, for signalfds.
     #[prost(message, optional, tag = "12")]
     pub signalfd: Option<signalfd::Record>,
+    /// The internet socket.
+    #[prost(message, optional, tag = "17")]
+    pub inet: Option<inet::Record>,
 }
 
 impl Description {
@@ -289,6 +298,11 @@ pub fn check<'a>(
         }
     }
     Ok(())
+}
+
+/// What this machine lacks for descriptions of a plan that has been checked.
+pub fn obstacles(descriptions: &[Description]) -> impl Iterator<Item = String> {
+    descriptions.iter().filter_map(|description| description.kind()?.fits(description).err())
 }
 
 /// Whether a file is of a type: opening one of another might wait for ever, or do something to a device.

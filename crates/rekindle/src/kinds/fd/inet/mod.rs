@@ -1,0 +1,355 @@
+//! Internet sockets: TCP and UDP, over IPv4 and IPv6 (ip(7), ipv6(7), tcp(7), udp(7)).
+//!
+//! ```text
+//! checkpoint   name of its protocol ── fetched ── state, addresses, options (asked of our copy; changes nothing)
+//! restore      socket ── owner ── options ── bind ── connect (UDP)       `open`
+//!              listen ── last options ── shutdown                        `finish`, when all are bound
+//! ```
+//!
+//! All sockets of an image are bound before one listens, as sockets that share a port may only do so while none does.
+
+mod options;
+mod record;
+
+use super::fetch::fetch;
+use super::restore::{Finishing, Opening};
+use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
+use crate::error::Error;
+use crate::view::{FdView, ProcessView};
+use options::{Reuse, When};
+use record::Address;
+pub(crate) use record::Record;
+use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::socket::{get_int, get_option, local_address, peek, peer_address};
+use rekindle_sys::{Errno, nr};
+use rekindle_tracee::{Arg, Batch};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+
+/// See the module's story.
+pub(super) struct Inet;
+
+// Protocols (linux/in.h).
+const TCP: u32 = 6;
+const UDP: u32 = 17;
+const UDP_LITE: u32 = 136;
+const MPTCP: u32 = 262;
+
+const STREAM: u32 = SocketType::STREAM.as_raw();
+const DATAGRAM: u32 = SocketType::DGRAM.as_raw();
+
+// States of TCP (net/tcp_states.h, which tcp(7)'s `tcpi_state` has).
+const TCP_CLOSE: u32 = 7;
+const TCP_LISTEN: u32 = 10;
+
+// Socket options that say what a socket is (asm-generic/socket.h).
+const SOL_SOCKET: i32 = 1;
+const SO_TYPE: i32 = 3;
+const SO_ACCEPTCONN: i32 = 30;
+const SO_PROTOCOL: i32 = 38;
+const SO_DOMAIN: i32 = 39;
+const SO_NETNS_COOKIE: i32 = 71;
+
+/// The ways a socket is shut for both directions.
+const SHUT_BOTH: u32 = 3;
+
+impl FdKind for Inet {
+    fn name(&self) -> &'static str {
+        "inet"
+    }
+
+    fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim {
+        if fd.file_type() != libc::S_IFSOCK {
+            return Claim::NotMine;
+        }
+        match protocol_name(fd, cx.view).as_deref() {
+            Ok(
+                b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" | b"UDP" | b"UDPv6" | b"UDP-Lite" | b"UDPLITEv6",
+            ) => {}
+            _ => return Claim::NotMine,
+        }
+        match fetch(fd, cx.view).and_then(|socket| look(socket.as_fd())) {
+            Ok(claim) => claim,
+            Err(_) => Claim::Refused("inet-socket", "it cannot be looked into", "run rekindle as root"),
+        }
+    }
+
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        let failed =
+            |errno| Error::call(format!("looking into the socket at fd {} of {}", fd.fd, cx.view.pid), errno);
+        let socket = fetch(fd, cx.view).map_err(failed)?;
+        record.inet = Some(capture(fd, socket.as_fd(), failed)?);
+        Ok(())
+    }
+
+    fn check(&self, record: &Description, _cx: &Checking<'_>) -> Result<(), String> {
+        let Some(inet) = &record.inet else { return Err("it says nothing of the socket".into()) };
+        inet.check()
+    }
+
+    fn fits(&self, record: &Description) -> Result<(), String> {
+        record.inet.as_ref().map_or(Ok(()), Record::fits)
+    }
+
+    fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
+        let Some(inet) = &record.inet else { return Opened::Number(-1) };
+        let nonblocking = record.flags & o::NONBLOCK;
+        let args = [inet.family.into(), (inet.socket_type | nonblocking).into(), inet.protocol.into()];
+        let socket = batch.step(format!("making a {} socket", inet.noun()), nr::SOCKET, args);
+        inet.open(socket.into(), inet.shares_port(record.id, cx.descriptions), batch);
+        Opened::Step(socket)
+    }
+
+    fn finish(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
+        if let Some(inet) = &record.inet {
+            inet.finish(cx.number.into(), batch);
+        }
+    }
+}
+
+/// The name of a socket's protocol, as /proc/net/protocols lists them; asked in a way that does not hold the socket open.
+fn protocol_name(fd: &FdView, view: &ProcessView) -> Result<Vec<u8>, Errno> {
+    let path = format!("/proc/{}/fd/{}", view.pid, fd.fd);
+    let mut name = [0_u8; 64];
+    let len = rustix::fs::getxattr(path, "system.sockprotoname", &mut name)?;
+    Ok(name[..len].iter().copied().take_while(|byte| *byte != 0).collect())
+}
+
+/// What is in the way of capturing a socket.
+fn look(socket: BorrowedFd<'_>) -> Result<Claim, Errno> {
+    let (family, socket_type, protocol) = identity(socket)?;
+    let own = fresh(family, socket_type, protocol)?;
+    if cookie(socket) != cookie(own.as_fd()) {
+        return Ok(Claim::Refused(
+            "other-network",
+            "it belongs to a network namespace that is not this one",
+            "run rekindle in the program's network namespace (`nsenter -n -t PID`)",
+        ));
+    }
+    if options::has_unreadable_filter(socket) {
+        return Ok(Claim::Refused("socket-filter", "it has an eBPF filter, which nobody can read", ""));
+    }
+    let events = events(socket)?;
+    if events.contains(PollFlags::ERR) {
+        return Ok(Claim::Refused(
+            "socket-error",
+            "an error waits to be noticed by the program, which cannot be captured yet",
+            "try again in a moment",
+        ));
+    }
+    if socket_type == DATAGRAM {
+        return Ok(look_at_datagrams(socket));
+    }
+    look_at_stream(socket, protocol)
+}
+
+fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
+    match peek(socket, &mut [0]) {
+        Err(Errno::AGAIN) => Claim::Mine,
+        _ => Claim::Refused(
+            "datagrams",
+            "datagrams wait to be received, which cannot be captured yet",
+            "try again in a moment",
+        ),
+    }
+}
+
+fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
+    let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN)? != 0;
+    if !listens && peer_address(socket).is_ok() {
+        let why = if protocol == MPTCP {
+            "connections of Multipath TCP cannot be captured"
+        } else {
+            "TCP connections cannot be captured yet"
+        };
+        return Ok(Claim::Refused("tcp-connection", why, "let the program close it first"));
+    }
+    let info = TcpInfo::of(socket)?;
+    Ok(match (listens, info.state) {
+        (true, _) if info.unacked != 0 => Claim::Refused(
+            "unaccepted",
+            "connections wait to be accepted, which cannot be captured",
+            "try again when the program has accepted them",
+        ),
+        (true, _) | (false, TCP_CLOSE) => Claim::Mine,
+        _ if protocol == MPTCP => Claim::Mine,
+        _ => Claim::Refused("tcp-connection", "it is being connected, which cannot be captured yet", ""),
+    })
+}
+
+fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error) -> Result<Record, Error> {
+    let (family, socket_type, protocol) = identity(socket).map_err(&failed)?;
+    let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN).map_err(&failed)? != 0;
+    let peer = peer_address(socket).ok().and_then(|bytes| Address::of(&bytes));
+    let local = Address::of(&local_address(socket).map_err(&failed)?);
+    let owner = rustix::fs::fstat(socket).map_err(&failed)?;
+    let fresh = fresh(family, socket_type, protocol).map_err(&failed)?;
+    let (mut state, mut backlog) = (0, 0);
+    if socket_type == STREAM {
+        state = if listens { TCP_LISTEN } else { TCP_CLOSE };
+        backlog = if listens { TcpInfo::of(socket).map_err(&failed)?.sacked } else { 0 };
+    }
+    let is_shut = events(socket).map_err(&failed)?.contains(PollFlags::RDHUP);
+    Ok(Record {
+        inode: fd.ino,
+        family,
+        socket_type,
+        protocol,
+        uid: owner.st_uid,
+        gid: owner.st_gid,
+        options: options::capture(socket, fresh.as_fd(), peer.is_some() && socket_type == STREAM)?,
+        local: local.filter(|address| !address.is_any() || address.port != 0),
+        peer,
+        state,
+        backlog,
+        shut: if is_shut { SHUT_BOTH } else { 0 },
+    })
+}
+
+/// Family, type and protocol.
+fn identity(socket: BorrowedFd<'_>) -> Result<(u32, u32, u32), Errno> {
+    let ask = |option| get_int(socket, SOL_SOCKET, option).map(i32::cast_unsigned);
+    Ok((ask(SO_DOMAIN)?, ask(SO_TYPE)?, ask(SO_PROTOCOL)?))
+}
+
+/// A socket of ours that nobody has done anything with.
+fn fresh(family: u32, socket_type: u32, protocol: u32) -> Result<OwnedFd, Errno> {
+    let protocol = rustix::net::RawProtocol::new(protocol).map(Protocol::from_raw);
+    let (family, socket_type) = (AddressFamily::from_raw(family as u16), SocketType::from_raw(socket_type));
+    socket_with(family, socket_type, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol)
+}
+
+/// What is known by its network namespace (`SO_NETNS_COOKIE`, Linux 5.14).
+fn cookie(socket: BorrowedFd<'_>) -> Option<[u8; 8]> {
+    let mut cookie = [0; 8];
+    get_option(socket, SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie).ok().map(|_| cookie)
+}
+
+/// What poll(2) says of it at this moment.
+fn events(socket: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
+    let mut waited = [PollFd::new(&socket, PollFlags::RDHUP)];
+    poll(&mut waited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    Ok(waited[0].revents())
+}
+
+/// The fields of `struct tcp_info` (linux/tcp.h) that are of use here.
+struct TcpInfo {
+    state: u32,
+    /// For a listening socket: connections that wait to be accepted.
+    unacked: u32,
+    /// For a listening socket: how many may wait.
+    sacked: u32,
+}
+
+impl TcpInfo {
+    fn of(socket: BorrowedFd<'_>) -> Result<Self, Errno> {
+        const SOL_TCP: i32 = 6;
+        const TCP_INFO: i32 = 11;
+        let mut info = [0; 104];
+        get_option(socket, SOL_TCP, TCP_INFO, &mut info)?;
+        let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
+        Ok(Self { state: info[0].into(), unacked: word(24), sacked: word(28) })
+    }
+}
+
+impl Record {
+    /// Refuses what no checkpoint writes.
+    fn check(&self) -> Result<(), String> {
+        let families = [AddressFamily::INET, AddressFamily::INET6].map(|family| u32::from(family.as_raw()));
+        let known =
+            matches!((self.socket_type, self.protocol), (STREAM, TCP | MPTCP) | (DATAGRAM, UDP | UDP_LITE));
+        if !families.contains(&self.family) || !known {
+            return Err("there are no such sockets".into());
+        }
+        if [&self.local, &self.peer].into_iter().flatten().any(|address| !address.fits(self.family)) {
+            return Err("its address is none of its family".into());
+        }
+        let states: &[u32] = if self.socket_type == STREAM { &[TCP_CLOSE, TCP_LISTEN] } else { &[0] };
+        if !states.contains(&self.state) || (self.socket_type == STREAM && self.peer.is_some()) {
+            return Err(format!("it cannot be in the state {}", self.state));
+        }
+        if self.shut > SHUT_BOTH || self.backlog > i32::MAX as u32 {
+            return Err("its numbers make no sense".into());
+        }
+        options::check(&self.options)
+    }
+
+    /// Whether this machine has the address it is bound to.
+    fn fits(&self) -> Result<(), String> {
+        let Some(local) = self.local.as_ref().filter(|local| !local.is_any()) else { return Ok(()) };
+        let forced = ["IP_FREEBIND", "IP_TRANSPARENT", "SO_BINDTODEVICE"];
+        if self.options.iter().any(|option| forced.contains(&option.name.as_str())) {
+            return Ok(());
+        }
+        let any_port = Address { port: 0, ..local.clone() };
+        let tried = fresh(self.family, DATAGRAM, UDP)
+            .and_then(|socket| rekindle_sys::socket::bind(socket, &any_port.to_bytes()));
+        match tried {
+            Ok(()) => Ok(()),
+            Err(errno) => Err(format!(
+                "a {} socket is bound to {local}, an address that this machine does not have ({}); give it to an \
+                 interface first (`ip address add`)",
+                self.noun(),
+                rekindle_sys::errno_text(errno)
+            )),
+        }
+    }
+
+    /// Whether another socket of the image is bound to the same port.
+    fn shares_port(&self, id: u32, descriptions: &[Description]) -> Reuse {
+        let port = |record: &Self| record.local.as_ref().map_or(0, |local| local.port);
+        let shares = |other: &Self| port(other) == port(self) && other.socket_type == self.socket_type;
+        let mut others = descriptions.iter().filter(|other| other.id != id);
+        let shared = port(self) != 0 && others.any(|other| other.inet.as_ref().is_some_and(shares));
+        if shared { Reuse::On } else { Reuse::Off }
+    }
+
+    /// The steps up to where it is bound, and connected if it is a datagram socket.
+    fn open(&self, socket: Arg, reuse: Reuse, batch: &mut Batch) {
+        batch.step("giving a socket its owner", nr::FCHOWN, [socket, self.uid.into(), self.gid.into()]);
+        options::restore(&self.options, When::Fresh, socket, batch);
+        if reuse == Reuse::On {
+            // Whether the others had it when they were bound, nobody knows any more.
+            options::set_reuse(reuse, socket, batch);
+        }
+        if let Some(local) = &self.local {
+            address_step(
+                &format!("binding a {} socket to {local}", self.noun()),
+                nr::BIND,
+                socket,
+                local,
+                batch,
+            );
+        }
+        if let Some(peer) = &self.peer {
+            let label = format!("connecting a {} socket to {peer}", self.noun());
+            address_step(&label, nr::CONNECT, socket, peer, batch);
+        }
+    }
+
+    /// The steps that make it what it was, once all are bound.
+    fn finish(&self, socket: Arg, batch: &mut Batch) {
+        if self.state == TCP_LISTEN {
+            let label = match &self.local {
+                Some(local) => format!("listening at {local}"),
+                None => "listening".to_owned(),
+            };
+            batch.step(label, nr::LISTEN, [socket, self.backlog.into()]);
+        }
+        options::restore(&self.options, When::Settled, socket, batch);
+        if !options::reuses_address(&self.options) {
+            options::set_reuse(Reuse::Off, socket, batch);
+        }
+        if self.shut != 0 {
+            // One that is not connected says so, and is shut all the same (net/ipv4/af_inet.c: inet_shutdown).
+            batch.step_may_fail("shutting a socket", nr::SHUTDOWN, [socket, (self.shut - 1).into()]);
+        }
+    }
+}
+
+fn address_step(label: &str, number: u32, socket: Arg, address: &Address, batch: &mut Batch) {
+    let bytes = address.to_bytes();
+    let at = batch.data(&bytes);
+    batch.step(label.to_owned(), number, [socket, at.into(), bytes.len().into()]);
+}
