@@ -235,6 +235,8 @@ impl Values {
             let comparable = match stream {
                 Some((stream, _)) => Some(format!("standard stream {stream}")),
                 None if target.starts_with("pipe:") => Some(format!("pipe {}", pipes.order(&target))),
+                // A file without a name is made again, on the same file system.
+                None if target.ends_with(" (deleted)") => Some(target.clone()),
                 None if target.starts_with("socket:") => Some(format!("socket {}", sockets.order(&target))),
                 None => None,
             };

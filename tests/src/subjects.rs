@@ -129,6 +129,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("directories", "directories.c"),
     subject("devices", "devices.c"),
     subject("inner_pipe", "inner_pipe.c"),
+    subject("pipes", "pipes.c"),
     // events
     subject("eventfd", "eventfd.c"),
     subject("timerfd", "timerfd.c"),

@@ -29,6 +29,8 @@ numbers! {
     UMASK = libc::SYS_umask, "umask(2)";
     PIDFD_OPEN = libc::SYS_pidfd_open, "pidfd_open(2), Linux 5.3";
     PIDFD_GETFD = libc::SYS_pidfd_getfd, "pidfd_getfd(2), Linux 5.6";
+    MKNODAT = libc::SYS_mknodat, "mknodat(2)";
+    UNLINKAT = libc::SYS_unlinkat, "unlinkat(2)";
     PIPE2 = libc::SYS_pipe2, "pipe2(2)";
     SOCKET = libc::SYS_socket, "socket(2)";
     BIND = libc::SYS_bind, "bind(2)";

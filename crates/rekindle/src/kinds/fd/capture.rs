@@ -9,7 +9,7 @@ use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::task::{Kcmp, kcmp};
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 /// Says which descriptors of a process cannot be captured.
 pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
@@ -86,6 +86,7 @@ pub fn capture(
     let mut tables = Vec::with_capacity(tree.processes.len());
     let mut met: HashMap<Likeness, Vec<Met>> = HashMap::new();
     let mut ids = HashMap::new();
+    let mut pipes_read = BTreeSet::new();
     let mut first = Vec::new();
     for view in &tree.processes {
         let mut descriptors = Vec::with_capacity(view.fds.len());
@@ -96,7 +97,7 @@ pub fn capture(
                 Ok(at) => alike[at].id,
                 Err(at) => {
                     let id = descriptions.len() as u32 + 1;
-                    let mut cx = Capturing { view, tree, files, shared };
+                    let mut cx = Capturing { view, tree, files, shared, pipes_read: &mut pipes_read };
                     descriptions.push(capture_one(id, fd, &mut cx)?);
                     first.push((view, fd));
                     alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });

@@ -57,6 +57,10 @@ pub trait FdKind: Sync {
     fn fits(&self, _record: &Description) -> Result<(), String> {
         Ok(())
     }
+    /// Whether it is opened when those that do not come later are there.
+    fn comes_later(&self, _record: &Description, _cx: &Opening<'_>) -> bool {
+        false
+    }
     /// The steps that open it again, in its holder.
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened;
     /// The steps that complete it, in its holder, when every process has all its descriptors.
@@ -105,6 +109,8 @@ pub struct Capturing<'a> {
     pub files: &'a mut FileTable,
     /// Memory whose contents are in the image as pages.
     pub shared: &'a mut SharedTable,
+    /// The pipes that have been looked into: device and inode.
+    pub pipes_read: &'a mut BTreeSet<(u64, u64)>,
 }
 
 /// What kinds have at hand when all descriptions have ids.
@@ -136,6 +142,8 @@ pub enum Opened {
     /// Two descriptions that come into being together (the ends of a pipe, a pair of sockets): where the call has left
     /// their numbers (two `int`s), and their ids; 0 for one that nobody has.
     Pair(Data, [u32; 2]),
+    /// As a pair, with the results of two steps.
+    Two([StepId; 2], [u32; 2]),
 }
 
 /// The form of an open file description in the image.
@@ -184,7 +192,7 @@ impl Description {
     /// What descriptions that come into being together have in common; `None` for one that comes alone. They are all
     /// opened by one process.
     fn group(&self) -> Option<(&str, u64)> {
-        self.pipe.as_ref().map(|pipe| (self.kind.as_str(), pipe.inode))
+        self.pipe.as_ref().map(|pipe| (self.kind.as_str(), pipe.inode ^ pipe.device.rotate_left(32)))
     }
 
     fn kind(&self) -> Option<&'static dyn FdKind> {

@@ -127,28 +127,16 @@ impl<'a> Layout<'a> {
 
     /// The steps, in a process, that make its descriptors. Those before it have theirs.
     pub fn open(&self, process: usize, files: &Files<'_>, batch: &mut Batch) {
-        let mut making = Making { layout: self, wanted: BTreeMap::new(), process };
+        let mut making = Making { layout: self, wanted: BTreeMap::new(), made: BTreeSet::new(), process };
         for descriptor in &self.processes[process].descriptors {
             making.wanted.entry(descriptor.description).or_default().push(*descriptor);
         }
         let cx = Opening { files, descriptions: self.descriptions, layout: self };
-        let mut made = BTreeSet::new();
-        for description in self.descriptions.iter().filter(|d| self.is_held_by(d.id, process)) {
-            let Some(kind) = description.kind().filter(|_| !made.contains(&description.id)) else { continue };
-            match kind.open(description, &cx, batch) {
-                Opened::Number(number) => making.give(description.id, number, batch),
-                Opened::Step(step) => {
-                    self.park([step.into()], batch);
-                    making.give(description.id, self.parking[0], batch);
-                }
-                Opened::Pair(ends, ids) => {
-                    self.park([Arg::Loaded(ends, 0), Arg::Loaded(ends, 4)], batch);
-                    for (id, parked) in ids.into_iter().zip(self.parking) {
-                        making.give(id, parked, batch);
-                        made.insert(id);
-                    }
-                }
-            }
+        let held = || self.descriptions.iter().filter(|d| self.is_held_by(d.id, process));
+        let later = |d: &&Description| d.kind().is_some_and(|kind| kind.comes_later(d, &cx));
+        let (later, first): (Vec<&Description>, Vec<&Description>) = held().partition(later);
+        for description in first.into_iter().chain(later) {
+            making.open(description, &cx, batch);
         }
         making.fetch_others(batch);
         for number in self.parking {
@@ -205,10 +193,35 @@ struct Making<'a> {
     layout: &'a Layout<'a>,
     /// Those that are not made yet, by description.
     wanted: BTreeMap<u32, Vec<Descriptor>>,
+    /// Descriptions that have been opened along with others.
+    made: BTreeSet<u32>,
     process: usize,
 }
 
 impl Making<'_> {
+    fn open(&mut self, description: &Description, cx: &Opening<'_>, batch: &mut Batch) {
+        let Some(kind) = description.kind().filter(|_| !self.made.contains(&description.id)) else { return };
+        match kind.open(description, cx, batch) {
+            Opened::Number(number) => self.give(description.id, number, batch),
+            Opened::Step(step) => {
+                self.layout.park([step.into()], batch);
+                self.give(description.id, self.layout.parking[0], batch);
+            }
+            Opened::Pair(ends, ids) => {
+                self.give_two([Arg::Loaded(ends, 0), Arg::Loaded(ends, 4)], ids, batch);
+            }
+            Opened::Two(steps, ids) => self.give_two(steps.map(Arg::from), ids, batch),
+        }
+    }
+
+    fn give_two(&mut self, opened: [Arg; 2], ids: [u32; 2], batch: &mut Batch) {
+        self.layout.park(opened, batch);
+        for (id, parked) in ids.into_iter().zip(self.layout.parking) {
+            self.give(id, parked, batch);
+            self.made.insert(id);
+        }
+    }
+
     /// Gives a description its numbers.
     fn give(&mut self, id: u32, from: i32, batch: &mut Batch) {
         for descriptor in self.wanted.remove(&id).unwrap_or_default() {
@@ -254,6 +267,16 @@ impl Opening<'_> {
     /// The number under which a standard stream of the restorer is at hand.
     pub fn stream(&self, stream: u32) -> i32 {
         self.layout.kept.get(stream as usize).copied().unwrap_or(-1)
+    }
+
+    /// The number that a description has in its holder.
+    pub fn number_of(&self, id: u32) -> i32 {
+        self.layout.places.get(&id).map_or(-1, |place| place.number)
+    }
+
+    /// Two numbers that are free.
+    pub fn spare(&self) -> [i32; 2] {
+        self.layout.parking
     }
 
     /// A description of the plan.

@@ -3,6 +3,7 @@
 //!
 //! A descriptor beyond 2 that leads to the same terminal or the same end of the same pipe goes with them.
 
+use super::pipe::other_end_is_closed;
 use super::restore::Opening;
 use super::{Capturing, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
@@ -22,9 +23,9 @@ impl FdKind for Stream {
         if !(is_terminal(fd) || is_pipe(fd)) || stream_in_tree(fd, cx.tree).is_none() {
             return Claim::NotMine;
         }
-        // A pipe from the program to itself is no stream.
-        let leads_inside = is_pipe(fd) && cx.tree.has_both_ends(fd);
-        if leads_inside { Claim::NotMine } else { Claim::Mine }
+        // A pipe from the program to itself is no stream, nor is one that leads nowhere any more.
+        let is_own = is_pipe(fd) && (cx.tree.has_both_ends(fd) || other_end_is_closed(fd, cx.view));
+        if is_own { Claim::NotMine } else { Claim::Mine }
     }
 
     fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
