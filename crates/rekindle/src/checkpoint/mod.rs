@@ -11,6 +11,7 @@
 
 mod output;
 mod pages;
+mod sharing;
 mod target;
 
 pub use pages::Progress;
@@ -241,6 +242,7 @@ fn survey(tree: TreeView) -> Result<TreeView, Error> {
         fd::capture::survey(view, &tree, &mut refusals);
         list.extend(refusals.into_list());
     }
+    sharing::survey(&tree, &mut list);
     for (pid, why) in &tree.misplaced {
         let mut refusals = Refusals::of(*pid);
         refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
