@@ -24,10 +24,24 @@ const LONGEST_FILE: usize = 600;
 
 /// Which of our crates each crate may use; dependencies for tests alone are free. Every package must be here.
 const MAY_USE: &[(&str, &[&str])] = &[
-    ("rekindle-cli", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
-    ("rekindle-criu", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
+    (
+        "rekindle-cli",
+        &[
+            "rekindle-foreground",
+            "rekindle",
+            "rekindle-image",
+            "rekindle-tracee",
+            "rekindle-procfs",
+            "rekindle-sys",
+        ],
+    ),
+    (
+        "rekindle-criu",
+        &["rekindle-foreground", "rekindle", "rekindle-image", "rekindle-procfs", "rekindle-sys"],
+    ),
     ("rekindle-capi", &["rekindle", "rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
     ("rekindle", &["rekindle-image", "rekindle-tracee", "rekindle-procfs", "rekindle-sys"]),
+    ("rekindle-foreground", &["rekindle-procfs", "rekindle-sys"]), // knows no images: signals and terminals only
     ("rekindle-tracee", &["rekindle-procfs", "rekindle-sys"]),
     ("rekindle-image", &[]), // knows no Linux
     ("rekindle-procfs", &[]),

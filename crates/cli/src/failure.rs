@@ -48,9 +48,11 @@ impl Failure {
         Self::new("image", BAD_IMAGE, message)
     }
 
-    /// The user has interrupted it by a signal.
-    pub(crate) fn interrupted(signal: i32, message: impl Into<String>) -> Self {
-        Self::new("interrupted", u8::try_from(128 + signal).unwrap_or(1), message)
+    /// How to say that the user has interrupted a command by a signal (`rekindle_foreground::interrupt::Watch`).
+    pub(crate) fn interrupted(json: bool) -> impl Fn(i32, &str) {
+        move |signal, message| {
+            Self::new("interrupted", u8::try_from(128 + signal).unwrap_or(1), message).report(json);
+        }
     }
 
     /// A failed call of ours.
@@ -84,6 +86,12 @@ impl From<Error> for Failure {
             Error::Refused(refusals) => Self { refusals, ..failure },
             _ => failure,
         }
+    }
+}
+
+impl From<rekindle_foreground::Error> for Failure {
+    fn from(error: rekindle_foreground::Error) -> Self {
+        Self::failed(error.to_string())
     }
 }
 

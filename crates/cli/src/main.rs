@@ -5,9 +5,7 @@
 
 mod commands;
 mod failure;
-mod foreground;
 mod image;
-mod interrupt;
 mod progress;
 mod show;
 

@@ -2,7 +2,7 @@
 //! passed on, stops followed, the end copied), and the demo.
 //!
 //! The programs are shell scripts in a single process. What is typed on a terminal comes from the kernel and is another
-//! matter (src/foreground.rs): these signals are sent by a process.
+//! matter (crates/foreground): these signals are sent by a process.
 
 use rekindle_tests::deadline::Deadline;
 use rekindle_tests::program::{Process, Program, await_gone};

@@ -1,11 +1,11 @@
 //! `rekindle checkpoint PID`: a running program into an image.
 
 use crate::failure::{Failure, Outcome};
-use crate::interrupt::Watch;
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Checkpoint;
 use rekindle::checkpoint::Report;
+use rekindle_foreground::interrupt::Watch;
 use rekindle_image::Codec;
 use std::fs::File;
 use std::io::IsTerminal;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
         Output::File(path) => Some(path.as_path()),
     };
     let image = path.map(Path::to_path_buf);
-    let watch = Watch::over_checkpoint(path, args.json)?;
+    let watch = Watch::over_checkpoint(path, Failure::interrupted(args.json))?;
     let result = make(args, output);
     watch.over();
     let report = result?;

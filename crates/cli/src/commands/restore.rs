@@ -1,12 +1,12 @@
 //! `rekindle restore FILE`: an image into a running program.
 
 use crate::failure::{Failure, Outcome};
-use crate::foreground::Foreground;
 use crate::image::Image;
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Restore;
 use rekindle::restore::{Report, Restored};
+use rekindle_foreground::Foreground;
 use rekindle_sys::task::{Kcmp, kcmp};
 use std::cmp::Ordering;
 use std::fs::File;
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
             if let Err(failure) = noted {
                 failure.report(false);
             }
-            foreground.stay()
+            Ok(foreground.stay()?)
         }
     }
 }

@@ -12,11 +12,11 @@ mod progress;
 mod subject;
 
 use crate::failure::{Failure, Outcome};
-use crate::interrupt::{Undone, Watch};
 use crate::show::{bytes, print, thousands, time};
 use progress::Progress;
 use rekindle::features::{self, Feature};
 use rekindle::{Checkpoint, Restore};
+use rekindle_foreground::interrupt::{Undone, Watch};
 use std::fs::File;
 use std::path::Path;
 use std::process::ExitCode;
@@ -56,7 +56,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut subject = Subject::start(place.path(), !args.no_python)?;
     // After the start, as a program inherits what signals are held back. It ends by itself once its parent is gone.
     let leftovers = place.path().to_path_buf();
-    let watch = Watch::begin(false, move || {
+    let watch = Watch::begin(Failure::interrupted(false), move || {
         let _ = std::fs::remove_dir_all(&leftovers); // what cannot be removed stays
         Undone::Yes("nothing is left of the demo")
     })?;

@@ -1,4 +1,5 @@
-//! A restored program in the foreground: we stay as its parent, and stand in for it towards the shell.
+//! A restored program in the foreground: we stay as its parent, and stand in for it towards the shell. Shared by the
+//! command lines; [`interrupt`] is about Ctrl-C while nothing runs yet.
 //!
 //! Two threads. One, the doorman, waits for signals that are sent to us, and passes them on. The main thread waits for
 //! the program, stops when it stops, and ends as it ends.
@@ -20,8 +21,9 @@
 //! already, and is not given them again. A program that had a group of its own has it again: it is lent the terminal,
 //! as a shell does with its jobs, and has them alone.
 
-use crate::failure::Failure;
-use crate::interrupt::ignored;
+pub mod interrupt;
+
+use interrupt::ignored;
 use rekindle_procfs::State;
 use rekindle_sys::sigwait::{self, Arrived, SignalSet};
 use rekindle_sys::wait::{self, Event};
@@ -53,8 +55,24 @@ const REAL_TIME: std::ops::RangeInclusive<i32> = 34..=64;
 /// How long a signal waits for a restore that is about to be done, before it ends us.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// A call of ours that failed.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("{what}: {}", errno_text(*errno))]
+pub struct Error {
+    /// What was tried.
+    pub what: &'static str,
+    /// How it failed.
+    pub errno: Errno,
+}
+
+impl Error {
+    fn io(what: &'static str, error: &std::io::Error) -> Self {
+        Self { what, errno: Errno::from_io_error(error).unwrap_or(Errno::IO) }
+    }
+}
+
 /// We, as the parent of a program in the foreground.
-pub(crate) struct Foreground {
+pub struct Foreground {
     door: Arc<Door>,
 }
 
@@ -72,7 +90,7 @@ struct Program {
 
 impl Foreground {
     /// Holds signals back, before the restore begins.
-    pub(crate) fn prepare() -> Result<Self, Failure> {
+    pub fn prepare() -> Result<Self, Error> {
         let named = PASSED_ON.into_iter().map(Signal::as_raw);
         let set = SignalSet::of(named.chain(REAL_TIME)).without(ignored());
         // Giving the terminal away from the background raises this one, unless it is held back (tcsetpgrp(3)).
@@ -89,12 +107,12 @@ impl Foreground {
                     watched.open_to(&arrived);
                 }
             })
-            .map_err(|error| Failure::io("starting a thread", &error))?;
+            .map_err(|error| Error::io("starting a thread", &error))?;
         Ok(Self { door })
     }
 
     /// The program runs: from here on signals are passed on to it.
-    pub(crate) fn adopt(&mut self, pid: i32) -> Result<(), Failure> {
+    pub fn adopt(&mut self, pid: i32) -> Result<(), Error> {
         let program = Program::of(pid)?;
         program.terminal.lend(&program);
         *self.door.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(program));
@@ -103,7 +121,7 @@ impl Foreground {
     }
 
     /// Stays with the program until it ends, and ends as it did.
-    pub(crate) fn stay(self) -> Result<ExitCode, Failure> {
+    pub fn stay(self) -> Result<ExitCode, Error> {
         let program = self.door.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(program) = program else { return Ok(ExitCode::SUCCESS) }; // nobody to stay with
         let pid = program.pid.as_raw_pid();
@@ -131,8 +149,8 @@ fn die_of(signal: i32) -> ExitCode {
     ExitCode::from(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }
 
-fn failed(what: &str, errno: Errno) -> Failure {
-    Failure::failed(format!("{what}: {}", errno_text(errno)))
+fn failed(what: &'static str, errno: Errno) -> Error {
+    Error { what, errno }
 }
 
 impl Door {
@@ -152,7 +170,7 @@ impl Door {
 }
 
 impl Program {
-    fn of(pid: i32) -> Result<Self, Failure> {
+    fn of(pid: i32) -> Result<Self, Error> {
         let pid = Pid::from_raw(pid).ok_or_else(|| failed("looking at the program", Errno::SRCH))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed("pidfd_open", errno))?;
         Ok(Self { pid, pidfd, terminal: Terminal::open() })

@@ -11,7 +11,7 @@
 //!                                                   the command in a moment
 //! ```
 
-use crate::failure::Failure;
+use crate::{Error, failed};
 use rekindle_sys::sigwait::{self, SignalSet};
 use rustix::process::Signal;
 use std::io::ErrorKind;
@@ -23,7 +23,7 @@ use std::time::Duration;
 const ENDING: [Signal; 4] = [Signal::HUP, Signal::INT, Signal::QUIT, Signal::TERM];
 
 /// What came of an attempt to undo.
-pub(crate) enum Undone {
+pub enum Undone {
     /// It is undone; this is what to say.
     Yes(&'static str),
     /// There is nothing to undo: not yet, or it is too late.
@@ -31,42 +31,46 @@ pub(crate) enum Undone {
 }
 
 /// Something that may be interrupted, until [`Watch::over`].
-pub(crate) struct Watch {
+pub struct Watch {
     over: Arc<Mutex<bool>>,
 }
 
 impl Watch {
     /// Watches over a checkpoint into `image`, which is in the making under its passing name; `None`: into a stream.
-    pub(crate) fn over_checkpoint(image: Option<&Path>, json: bool) -> Result<Self, Failure> {
+    pub fn over_checkpoint(
+        image: Option<&Path>,
+        tell: impl Fn(i32, &str) + Send + 'static,
+    ) -> Result<Self, Error> {
         let part = image.map(passing_name);
-        Self::begin(json, move || match part.as_deref().map_or(Ok(()), std::fs::remove_file) {
+        Self::begin(tell, move || match part.as_deref().map_or(Ok(()), std::fs::remove_file) {
             Err(error) if error.kind() == ErrorKind::NotFound => Undone::NotNow,
             _ => Undone::Yes("the program goes on as before"),
         })
     }
 
-    /// Watches over something that `undo` undoes.
-    pub(crate) fn begin(json: bool, undo: impl Fn() -> Undone + Send + 'static) -> Result<Self, Failure> {
+    /// Watches over something that `undo` undoes. `tell` is given the signal, and a sentence that says what is so now.
+    pub fn begin(
+        tell: impl Fn(i32, &str) + Send + 'static,
+        undo: impl Fn() -> Undone + Send + 'static,
+    ) -> Result<Self, Error> {
         let over = Arc::new(Mutex::new(false));
         let set = SignalSet::of(ENDING.map(Signal::as_raw)).without(ignored());
-        let failed =
-            |errno| Failure::failed(format!("holding signals back: {}", rekindle_sys::errno_text(errno)));
-        sigwait::hold(set).map_err(failed)?;
+        sigwait::hold(set).map_err(|errno| failed("holding signals back", errno))?;
         let state = Arc::clone(&over);
         let watching = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if let Ok(arrived) = sigwait::wait(set) {
                 // A second one ends us at once, whatever it leaves.
                 let _ = sigwait::let_through(set);
-                interrupt(arrived.signal(), undo, &state, json);
+                interrupt(arrived.signal(), undo, &state, tell);
             }
         });
-        watching.map_err(|error| Failure::io("starting a thread", &error))?;
+        watching.map_err(|error| Error::io("starting a thread", &error))?;
         Ok(Self { over })
     }
 
     /// It has come to its end, one way or the other: a signal is too late now. Does not return if one was
     /// in time.
-    pub(crate) fn over(self) {
+    pub fn over(self) {
         *lock(&self.over) = true;
     }
 }
@@ -76,7 +80,7 @@ fn lock(over: &Mutex<bool>) -> MutexGuard<'_, bool> {
 }
 
 /// Signals that whoever started us has told us to ignore, as nohup(1) does.
-pub(crate) fn ignored() -> SignalSet {
+pub fn ignored() -> SignalSet {
     let status = std::fs::read("/proc/self/status").ok();
     let status = status.and_then(|bytes| rekindle_procfs::status::parse(&bytes).ok());
     status.map_or(SignalSet(0), |status| SignalSet(status.sig_ign))
@@ -89,7 +93,7 @@ fn passing_name(image: &Path) -> PathBuf {
     image.with_file_name(name)
 }
 
-fn interrupt(signal: i32, undo: impl Fn() -> Undone, over: &Mutex<bool>, json: bool) {
+fn interrupt(signal: i32, undo: impl Fn() -> Undone, over: &Mutex<bool>, tell: impl Fn(i32, &str)) {
     loop {
         let over = lock(over);
         if *over {
@@ -97,7 +101,7 @@ fn interrupt(signal: i32, undo: impl Fn() -> Undone, over: &Mutex<bool>, json: b
         }
         if let Undone::Yes(what) = undo() {
             let message = format!("interrupted by {}; {what}", rekindle_sys::signal::name(signal));
-            Failure::interrupted(signal, message).report(json);
+            tell(signal, &message);
             let _ = sigwait::take_default(signal);
             // Does not come back: none of the signals is lived through.
             std::process::exit(128 + signal);
@@ -112,7 +116,7 @@ mod tests {
     use super::passing_name;
     use std::path::Path;
 
-    /// tests/command_line.rs sees to it that the library uses the same name.
+    /// crates/cli/tests/command_line.rs sees to it that the library uses the same name.
     #[test]
     fn the_passing_name_is_beside_the_image() {
         let part = format!("dir/job.rkd.{}.part", std::process::id());
