@@ -63,6 +63,7 @@ fn errno(error: &Error) -> Errno {
         Error::NoSuchProcess { .. } => Errno::SRCH,
         Error::Call { errno, .. } => *errno,
         Error::Interrupted => Errno::INTR,
+        Error::GivenUp(_) => Errno::CANCELED,
         Error::Write(_) | Error::Proc { .. } | Error::Injected(_) => Errno::IO,
     }
 }

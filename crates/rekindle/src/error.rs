@@ -54,6 +54,9 @@ pub enum Error {
     /// An operation was told to stop.
     #[error("interrupted; the program goes on as before")]
     Interrupted,
+    /// The caller gave it up at a stage ([`crate::stage`]); this says why.
+    #[error("{0}")]
+    GivenUp(String),
     /// A fault that was asked for, to test what follows from it.
     #[error("a fault was injected at `{0}`")]
     Injected(&'static str),

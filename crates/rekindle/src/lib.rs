@@ -45,6 +45,7 @@ pub mod kinds;
 pub mod record;
 pub mod refusal;
 pub mod restore;
+pub mod stage;
 mod ties;
 mod view;
 mod waits;

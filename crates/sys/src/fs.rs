@@ -1,6 +1,8 @@
 //! Files: what `rustix` has no call for.
 
 use crate::{Result, check};
+use rustix::fs::{Mode, OFlags};
+use std::os::fd::AsRawFd;
 
 /// `O_*` bits that are the state of an open file description, not an order to open(2) (open(2); `O_LARGEFILE` is
 /// set by the kernel on 64-bit opens).
@@ -36,4 +38,17 @@ pub fn keep_descriptors_from_children() -> Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: numbers only; no descriptor is closed in this process.
     check(unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) }).map(drop)
+}
+
+/// Closes a descriptor that this process was started with, by its number; one of the standard three is made to lead
+/// nowhere, as what is opened next would take its place. Nothing happens if there is none.
+pub fn close_inherited(fd: i32) -> Result<()> {
+    if fd > 2 {
+        // SAFETY: a number only. The caller asks for it before it has opened anything, so nobody here owns it.
+        unsafe { libc::close(fd) };
+        return Ok(());
+    }
+    let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    // SAFETY: numbers only; `fd` is one of the three that everybody shares, and stays open.
+    check(unsafe { libc::dup2(nowhere.as_raw_fd(), fd) }.into()).map(drop)
 }

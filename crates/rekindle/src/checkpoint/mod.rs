@@ -26,6 +26,7 @@ use crate::kinds::process::Process;
 use crate::kinds::task::Task;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
+use crate::stage::{CheckpointStage, Say};
 use crate::view::{ProcessView, TreeView};
 use crate::waits::{self, Wait};
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
@@ -52,6 +53,8 @@ pub struct Checkpoint<'p> {
     timeout: Duration,
     codec: Codec,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
+    stages: Option<Say<'p, CheckpointStage>>,
+    leave_stopped: bool,
     /// Device and inode of the file that the image goes to, where the program may have it open.
     image_file: Option<(u64, u64)>,
 }
@@ -81,7 +84,16 @@ impl<'p> Checkpoint<'p> {
     /// A checkpoint of a process and all its descendants. They go on afterwards.
     pub fn of(pid: i32) -> Self {
         let timeout = Duration::from_secs(10);
-        Self { pid, kill: false, timeout, codec: Codec::Raw, progress: None, image_file: None }
+        Self {
+            pid,
+            kill: false,
+            timeout,
+            codec: Codec::Raw,
+            progress: None,
+            stages: None,
+            leave_stopped: false,
+            image_file: None,
+        }
     }
 
     /// Whether to kill the program once its image is complete.
@@ -102,6 +114,20 @@ impl<'p> Checkpoint<'p> {
     /// A function that is told how far the pages are.
     pub fn progress(self, progress: &'p (dyn Fn(Progress) + Sync)) -> Self {
         Self { progress: Some(progress), ..self }
+    }
+
+    /// A function that has a say at every stage.
+    pub fn stages(self, stages: Say<'p, CheckpointStage>) -> Self {
+        Self { stages: Some(stages), ..self }
+    }
+
+    /// Whether to leave the program stopped, as by `SIGSTOP`, unless it is killed.
+    pub fn leave_stopped(self, stopped: bool) -> Self {
+        Self { leave_stopped: stopped, ..self }
+    }
+
+    fn at(&self, stage: CheckpointStage) -> Result<(), Error> {
+        self.stages.map_or(Ok(()), |say| say(stage, self.pid))
     }
 
     /// Makes it, into a stream.
@@ -149,6 +175,7 @@ impl<'p> Checkpoint<'p> {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }
         fault::point("checkpoint-surveyed-again")?;
+        self.at(CheckpointStage::Frozen)?;
         refuse_dispatch(&frozen)?;
         let captured = capture(&tree, &mut frozen, FileTable::of(self.image_file))?;
         let counts = Counts::of(&captured.plan);
@@ -156,9 +183,17 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-finished")?;
         commit(out)?;
         fault::point("checkpoint-renamed")?;
+        self.at(CheckpointStage::Complete)?;
         if self.kill {
             frozen.kill()?;
         } else {
+            if self.leave_stopped {
+                // Pending before they are let go, this takes effect before their next instruction.
+                for process in frozen.processes() {
+                    rekindle_sys::signal::kill(process.pid(), libc::SIGSTOP)
+                        .map_err(|errno| Error::call("stopping the program", errno))?;
+                }
+            }
             drop(frozen);
         }
         let pause = frozen_at.elapsed();

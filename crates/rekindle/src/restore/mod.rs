@@ -22,8 +22,10 @@ use crate::fault;
 use crate::kinds::Phase;
 use crate::kinds::fd::Files;
 use crate::kinds::fd::restore::Layout;
+pub use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
+use crate::stage::{RestoreStage, Say};
 use crate::ties::{self, Ties};
 use memory::{Arena, Rebuild};
 use nest::Nest;
@@ -48,11 +50,20 @@ use std::time::{Duration, Instant};
 /// ```
 pub struct Restore<'p, R> {
     input: R,
-    accept_changed_files: bool,
-    detached: bool,
+    changed_files: ChangedFiles,
+    manner: Manner<'p>,
     /// Whether the image arrives from somewhere, perhaps from the very process that is still there.
     streamed: bool,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
+}
+
+/// How the restored program enters the world.
+#[derive(Clone, Copy, Default)]
+struct Manner<'p> {
+    detached: bool,
+    sibling: bool,
+    leave_stopped: bool,
+    stages: Option<Say<'p, RestoreStage>>,
 }
 
 /// A restored process: a child of this one, running.
@@ -109,18 +120,39 @@ impl Restore<'_, File> {
 impl<'p, R: Read + Send> Restore<'p, R> {
     /// A restore from a stream, of which exactly the image is read. It is verified as it arrives.
     pub fn from(input: R) -> Self {
-        Self { input, accept_changed_files: false, detached: false, streamed: true, progress: None }
+        let (changed_files, manner) = (ChangedFiles::Refused, Manner::default());
+        Self { input, changed_files, manner, streamed: true, progress: None }
     }
 
     /// Whether files that were modified since the checkpoint are taken as they are.
     pub fn accept_changed_files(self, accept: bool) -> Self {
-        Self { accept_changed_files: accept, ..self }
+        self.changed_files(if accept { ChangedFiles::Accepted } else { ChangedFiles::Refused })
+    }
+
+    /// What is made of files that were modified since the checkpoint; a restore is refused unless told.
+    pub fn changed_files(self, changed_files: ChangedFiles) -> Self {
+        Self { changed_files, ..self }
     }
 
     /// Whether the process is to outlive this one. Then one that asked for a signal when its parent dies
     /// (`PR_SET_PDEATHSIG`) becomes a child of our parent, as it would get that signal as soon as we end.
     pub fn detached(self, detached: bool) -> Self {
-        Self { detached, ..self }
+        Self { manner: Manner { detached, ..self.manner }, ..self }
+    }
+
+    /// Whether the process becomes a child of our parent, not of ours (`CLONE_PARENT`).
+    pub fn sibling(self, sibling: bool) -> Self {
+        Self { manner: Manner { sibling, ..self.manner }, ..self }
+    }
+
+    /// Whether to leave the program stopped, as by `SIGSTOP`.
+    pub fn leave_stopped(self, leave_stopped: bool) -> Self {
+        Self { manner: Manner { leave_stopped, ..self.manner }, ..self }
+    }
+
+    /// A function that has a say at every stage.
+    pub fn stages(self, stages: Say<'p, RestoreStage>) -> Self {
+        Self { manner: Manner { stages: Some(stages), ..self.manner }, ..self }
     }
 
     /// A function that is told how far the pages are.
@@ -140,14 +172,14 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let taken = plan::taken_pids(&plan, &ties);
         let must_wait = self.streamed && !taken.is_empty();
         let mut reasons = if must_wait { Vec::new() } else { taken };
-        reasons.extend(plan::obstacles(&plan, self.accept_changed_files));
+        reasons.extend(plan::obstacles(&plan, self.changed_files));
         if !reasons.is_empty() {
             return Err(Error::DoesNotFit(reasons));
         }
         raise_descriptor_limit();
         fault::point("restore-planned")?;
         let making =
-            Making { plan: &plan, ties: &ties, detached: self.detached, must_wait, progress: self.progress };
+            Making { plan: &plan, ties: &ties, manner: self.manner, must_wait, progress: self.progress };
         let (pid, page_bytes) = if must_wait && plan.processes.len() > 1 {
             let mut spool = Spool::of(&mut reader, pages)?;
             plan::await_pids(&plan, &ties)?;
@@ -172,7 +204,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
 struct Making<'a> {
     plan: &'a Plan,
     ties: &'a Ties,
-    detached: bool,
+    manner: Manner<'a>,
     /// The pid of the only process is taken until its pages are there.
     must_wait: bool,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
@@ -191,11 +223,15 @@ impl Making<'_> {
 
         let mut nest = Nest::of(plan, self.ties, &layout, &rebuilds, nursery);
         nest.bear_root(self.kinship(), !self.must_wait)?;
+        if !self.must_wait {
+            self.at(RestoreStage::Created)?;
+        }
         let mut filling = contents::Filling::of(plan, &arena);
         let page_bytes = filling.fill(&mut nest, source, first, self.progress)?;
         if self.must_wait {
             plan::await_pids(plan, self.ties)?;
             nest.pass_on()?;
+            self.at(RestoreStage::Created)?;
         }
         nest.advance_to_end()?;
         fault::point("restore-filled")?;
@@ -206,8 +242,14 @@ impl Making<'_> {
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;
         let tasks = revive(&mut newborns, plan, self.ties)?;
-        let pid = release(newborns, plan, &tasks)?;
+        self.at(RestoreStage::Restored)?;
+        let pid = release(newborns, plan, &tasks, self.manner)?;
         Ok((pid, page_bytes))
+    }
+
+    fn at(&self, stage: RestoreStage) -> Result<(), Error> {
+        let root = self.plan.processes.first().map_or(0, |root| root.process.identity.pid);
+        self.manner.stages.map_or(Ok(()), |say| say(stage, root))
     }
 
     fn rebuilds<'a>(
@@ -240,7 +282,8 @@ impl Making<'_> {
         let root = self.plan.processes.first();
         let minds_our_death =
             root.is_some_and(|root| root.tasks.iter().any(|task| task.personal.pdeathsig != 0));
-        if self.detached && minds_our_death { Kinship::Sibling } else { Kinship::Child }
+        let Manner { detached, sibling, .. } = self.manner;
+        if sibling || (detached && minds_our_death) { Kinship::Sibling } else { Kinship::Child }
     }
 }
 
@@ -383,7 +426,12 @@ fn run_phase(
 }
 
 /// The last steps: interrupted calls, the stub's end, registers; then all are let go at once.
-fn release(mut newborns: Vec<Newborn>, plan: &Plan, tasks: &[Vec<StoppedTask>]) -> Result<i32, Error> {
+fn release(
+    mut newborns: Vec<Newborn>,
+    plan: &Plan,
+    tasks: &[Vec<StoppedTask>],
+    manner: Manner<'_>,
+) -> Result<i32, Error> {
     let mut final_regs = Vec::with_capacity(newborns.len());
     for ((newborn, process), stopped) in newborns.iter_mut().zip(&plan.processes).zip(tasks) {
         let mut of_process = Vec::with_capacity(stopped.len());
@@ -408,8 +456,8 @@ fn release(mut newborns: Vec<Newborn>, plan: &Plan, tasks: &[Vec<StoppedTask>]) 
     let mut root = 0;
     // The root last: whoever waits for it finds the whole tree alive.
     for ((newborn, process), tasks) in newborns.into_iter().zip(&plan.processes).zip(tasks).rev() {
-        if process.process.identity.stopped {
-            // Job control had stopped it. Pending before it is let go, this takes effect before its first instruction;
+        if process.process.identity.stopped || manner.leave_stopped {
+            // Job control had stopped it, or it is to be left so. Pending before it is let go, this takes effect before its first instruction;
             // SIGCONT lets it go on as before.
             let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
         }

@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::kinds::fd::{self, Files};
+use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
 use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
@@ -203,9 +204,9 @@ pub(super) fn await_pids(plan: &Plan, ties: &Ties) -> Result<(), Error> {
 }
 
 /// Everything but pids that keeps the image from being restored on this machine, at this time.
-pub(super) fn obstacles(plan: &Plan, accept_changed_files: bool) -> Vec<String> {
+pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
-    reasons.extend(plan.files.iter().filter_map(|file| file.compare(accept_changed_files).err()));
+    reasons.extend(plan.files.iter().filter_map(|file| file.compare(changed_files).err()));
     let directories = plan.processes.iter().map(|process| &process.process.filesystem);
     let directories: BTreeSet<&Vec<u8>> = directories.flat_map(|fs| [&fs.cwd, &fs.root]).collect();
     reasons.extend(fd::obstacles(&plan.descriptions));

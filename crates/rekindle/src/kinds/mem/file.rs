@@ -8,6 +8,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+/// What is made of regular files that were modified since the checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangedFiles {
+    /// They are not what the program knows.
+    Refused,
+    /// They are taken as they are, if they are as long as they were.
+    SameSize,
+    /// They are taken as they are.
+    Accepted,
+}
+
 /// A file, as it was at the checkpoint.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
 pub struct Record {
@@ -46,7 +57,7 @@ impl Record {
     }
 
     /// Looks at the file that is there now. `Err` holds the sentence that says how it differs.
-    pub fn compare(&self, accept_changed: bool) -> Result<(), String> {
+    pub fn compare(&self, changed: ChangedFiles) -> Result<(), String> {
         if self.holds_image {
             return Ok(());
         }
@@ -61,7 +72,13 @@ impl Record {
             return Err(format!("{path} is another device than it was; put the old one back"));
         }
         let is_regular = self.mode & libc::S_IFMT == libc::S_IFREG;
-        if !is_regular || accept_changed {
+        let same_size = found.size() == self.size;
+        let accepted = match changed {
+            ChangedFiles::Refused => false,
+            ChangedFiles::SameSize => same_size,
+            ChangedFiles::Accepted => true,
+        };
+        if !is_regular || accepted {
             return Ok(());
         }
         let then = (self.size, self.mtime, i64::from(self.mtime_nsec));
