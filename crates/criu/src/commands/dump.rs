@@ -1,0 +1,129 @@
+//! `criu dump`: the tree into `rekindle.img`, then killed unless told otherwise.
+//!
+//! ```text
+//! pre-dump ── frozen: network-lock ── image complete: post-dump ── killed, stopped, or goes on ── stats-dump
+//! ```
+//!
+//! Whatever fails before the last step, a script included, the tree goes on as before.
+
+use crate::commands::Outcome;
+use crate::cpuinfo;
+use crate::failure::Failure;
+use crate::places::Places;
+use crate::scripts::{Action, Scripts, has_own_network};
+use crate::settings::Settings;
+use crate::stats::{self, Dump, DumpTimes, StatsEntry};
+use rekindle::checkpoint::Report;
+use rekindle::stage::CheckpointStage;
+use rekindle::{Checkpoint, Error};
+use rekindle_foreground::interrupt::Watch;
+use std::cell::Cell;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Dumps the tree.
+pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
+    let pid = settings.tree()?;
+    let image = places.image();
+    let told = |_, message: &str| tracing::error!("{message}");
+    let watch = Watch::over_checkpoint(Some(&image), told)?;
+    let dump = Dumping::new(settings, places, pid);
+    let result = dump.make(&image);
+    watch.over();
+    let report = result?;
+    let Report {
+        pause,
+        took: _,
+        processes: _,
+        tasks: _,
+        mappings: _,
+        descriptors: _,
+        page_bytes,
+        image_bytes,
+    } = report;
+    let times = DumpTimes { pause, ..dump.times.get() };
+    let stats = StatsEntry { dump: Some(Dump::of(times, page_bytes)), restore: None };
+    stats::keep(&stats, &places.work, settings.display_stats);
+    tracing::info!("{page_bytes} bytes of memory in {image_bytes} bytes of {}", image.display());
+    tracing::info!("Dumping finished successfully");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A dump in the making.
+struct Dumping<'s> {
+    settings: &'s Settings,
+    places: &'s Places,
+    pid: i32,
+    scripts: Scripts,
+    begun: Cell<Instant>,
+    times: Cell<DumpTimes>,
+    network_is_locked: Cell<bool>,
+    is_complete: Cell<bool>,
+}
+
+impl<'s> Dumping<'s> {
+    fn new(settings: &'s Settings, places: &'s Places, pid: i32) -> Self {
+        let times = DumpTimes {
+            freezing: Default::default(),
+            writing: Default::default(),
+            pause: Default::default(),
+        };
+        Self {
+            settings,
+            places,
+            pid,
+            scripts: Scripts::of(settings, places),
+            begun: Cell::new(Instant::now()),
+            times: Cell::new(times),
+            network_is_locked: Cell::new(false),
+            is_complete: Cell::new(false),
+        }
+    }
+
+    fn make(&self, image: &Path) -> Result<Report, Failure> {
+        self.scripts.run(Action::PreDump, Some(self.pid))?;
+        if let Some(capabilities) = self.settings.capabilities {
+            cpuinfo::note(&self.places.images, capabilities)?;
+        }
+        tracing::info!("Dumping process {}", self.pid);
+        self.begun.set(Instant::now());
+        let kill = !self.settings.leave_running && !self.settings.leave_stopped;
+        let say = |stage, _| self.at(stage).map_err(|failure| Error::GivenUp(failure.sentence()));
+        let made = Checkpoint::of(self.pid)
+            .kill(kill)
+            .leave_stopped(self.settings.leave_stopped)
+            .timeout(self.settings.timeout)
+            .stages(&say)
+            .to_file(image);
+        if made.is_err() && self.is_complete.get() {
+            // Complete, but of a tree that has gone on: nobody should take it for what this dump was to be.
+            let _ = std::fs::remove_file(image);
+        }
+        if self.network_is_locked.get() && (made.is_err() || !kill) {
+            let unlocked = self.scripts.run(Action::NetworkUnlock, Some(self.pid));
+            unlocked.unwrap_or_else(|failure| tracing::warn!("{}", failure.sentence()));
+        }
+        Ok(made?)
+    }
+
+    fn at(&self, stage: CheckpointStage) -> Result<(), Failure> {
+        let times = self.times.get();
+        match stage {
+            CheckpointStage::Frozen => {
+                self.times.set(DumpTimes { freezing: self.begun.get().elapsed(), ..times });
+                self.begun.set(Instant::now());
+                if has_own_network(self.pid) {
+                    self.network_is_locked.set(true);
+                    self.scripts.run(Action::NetworkLock, Some(self.pid))?;
+                }
+            }
+            CheckpointStage::Complete => {
+                self.times.set(DumpTimes { writing: self.begun.get().elapsed(), ..times });
+                self.is_complete.set(true);
+                self.scripts.run(Action::PostDump, Some(self.pid))?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! `criu restore`: the tree in `rekindle.img` runs again.
+//!
+//! ```text
+//! pre-restore ── root created: setup-namespaces, post-setup-namespaces ── all back: pid file, post-restore,
+//!   (network-unlock,) pre-resume ── runs: post-resume ── stats-restore ── end (-d), stay as its parent, or become CMD
+//! ```
+//!
+//! Whatever fails before it runs, a script included, leaves nothing behind.
+
+use crate::commands::Outcome;
+use crate::cpuinfo;
+use crate::failure::Failure;
+use crate::places::Places;
+use crate::scripts::{Action, Scripts, has_own_network};
+use crate::settings::Settings;
+use crate::stats::{self, StatsEntry};
+use rekindle::restore::{ChangedFiles, Report, Restored};
+use rekindle::stage::RestoreStage;
+use rekindle::{Error, Restore};
+use rekindle_foreground::Foreground;
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// Restores the tree, and stays with it if wanted.
+pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
+    let image = places.image_to_read()?;
+    if let Some(capabilities) = settings.capabilities {
+        cpuinfo::compare(&places.images, capabilities)?;
+    }
+    let stays = !settings.detached && settings.exec_cmd.is_none();
+    let mut foreground = if stays { Some(Foreground::prepare()?) } else { None };
+    let restoring = Restoring {
+        settings,
+        scripts: Scripts::of(settings, places),
+        pidfile: places.pidfile.as_deref().map(PidFile::prepare).transpose()?,
+        begun: Instant::now(),
+        forking: Cell::new(Duration::ZERO),
+    };
+    let Restored { pid, report } = restoring.make(&image)?;
+    // It runs: what fails from here on must not look as if it did not.
+    if let Some(foreground) = &mut foreground {
+        foreground.adopt(pid)?;
+    }
+    if let Err(failure) = restoring.scripts.run(Action::PostResume, Some(pid)) {
+        tracing::warn!("{}", failure.sentence());
+    }
+    let Report { took, processes: _, tasks: _, mappings: _, descriptors: _, page_bytes } = report;
+    let stats = stats::Restore::of(restoring.forking.get(), took, page_bytes);
+    stats::keep(&StatsEntry { dump: None, restore: Some(stats) }, &places.work, settings.display_stats);
+    tracing::info!("Restore finished successfully. Process {pid} runs again.");
+    match (foreground, &settings.exec_cmd) {
+        (Some(foreground), _) => Ok(foreground.stay()?),
+        (None, Some(command)) => Err(become_command(command)),
+        (None, None) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Executes a command in our place, so that it is the tree's parent. Returns if it cannot.
+fn become_command(command: &[OsString]) -> Failure {
+    let Some((program, arguments)) = command.split_first() else {
+        return Failure::new("--exec-cmd names no command");
+    };
+    let error = std::process::Command::new(program).args(arguments).exec();
+    Failure::io(&format!("the tree runs, but {} cannot be executed", crate::options::shown(program)), &error)
+}
+
+/// A restore in the making.
+struct Restoring<'s> {
+    settings: &'s Settings,
+    scripts: Scripts,
+    pidfile: Option<PidFile>,
+    begun: Instant,
+    forking: Cell<Duration>,
+}
+
+impl Restoring<'_> {
+    fn make(&self, image: &Path) -> Result<Restored, Failure> {
+        self.scripts.run(Action::PreRestore, None)?;
+        tracing::info!("Restoring from {}", image.display());
+        let say = |stage, pid| self.at(stage, pid).map_err(|failure| Error::GivenUp(failure.sentence()));
+        let restored = Restore::from_file(image)?
+            // As CRIU, which knows no times of files.
+            .changed_files(ChangedFiles::SameSize)
+            .detached(self.settings.detached)
+            .sibling(self.settings.sibling)
+            .leave_stopped(self.settings.leave_stopped)
+            .stages(&say)
+            .spawn();
+        if let (Err(_), Some(pidfile)) = (&restored, &self.pidfile) {
+            pidfile.remove();
+        }
+        Ok(restored?)
+    }
+
+    fn at(&self, stage: RestoreStage, pid: i32) -> Result<(), Failure> {
+        let run = |action| self.scripts.run(action, Some(pid));
+        match stage {
+            RestoreStage::Created => {
+                self.forking.set(self.begun.elapsed());
+                run(Action::SetupNamespaces)?;
+                run(Action::PostSetupNamespaces)
+            }
+            RestoreStage::Restored => {
+                if let Some(pidfile) = &self.pidfile {
+                    pidfile.write(pid)?;
+                }
+                run(Action::PostRestore)?;
+                if has_own_network(pid) {
+                    run(Action::NetworkUnlock)?;
+                }
+                run(Action::PreResume)
+            }
+        }
+    }
+}
+
+/// A file for the pid, made before there is one: if it cannot be, nothing is restored.
+struct PidFile {
+    path: std::path::PathBuf,
+    file: File,
+}
+
+impl PidFile {
+    fn prepare(path: &Path) -> Result<Self, Failure> {
+        let file = File::create(path);
+        let file =
+            file.map_err(|error| Failure::io(&format!("making the file {}", path.display()), &error))?;
+        Ok(Self { path: path.to_path_buf(), file })
+    }
+
+    /// Decimal digits, and nothing else: that is what readers of CRIU's expect.
+    fn write(&self, pid: i32) -> Result<(), Failure> {
+        let written = (&self.file).write_all(pid.to_string().as_bytes());
+        written.map_err(|error| Failure::io(&format!("writing {}", self.path.display()), &error))
+    }
+
+    fn remove(&self) {
+        let _ = std::fs::remove_file(&self.path); // an empty one says as much
+    }
+}
