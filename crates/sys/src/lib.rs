@@ -17,6 +17,7 @@ pub mod ptrace;
 pub mod shared;
 pub mod signal;
 pub mod sigwait;
+pub mod sock_diag;
 pub mod socket;
 pub mod task;
 pub mod vm;

@@ -46,6 +46,16 @@ numbers! {
     TIMERFD_CREATE = libc::SYS_timerfd_create, "timerfd_create(2)";
     TIMERFD_SETTIME = libc::SYS_timerfd_settime, "timerfd_settime(2)";
     SIGNALFD4 = libc::SYS_signalfd4, "signalfd(2)";
+    SOCKETPAIR = libc::SYS_socketpair, "socketpair(2)";
+    ACCEPT4 = libc::SYS_accept4, "accept(2)";
+    SENDMSG = libc::SYS_sendmsg, "sendmsg(2)";
+    FSOPEN = libc::SYS_fsopen, "fsopen(2), Linux 5.2";
+    FSCONFIG = libc::SYS_fsconfig, "fsconfig(2), Linux 5.2";
+    FSMOUNT = libc::SYS_fsmount, "fsmount(2), Linux 5.2";
+    MKDIRAT = libc::SYS_mkdirat, "mkdirat(2)";
+    FCHMOD = libc::SYS_fchmod, "fchmod(2)";
+    FCHMODAT = libc::SYS_fchmodat, "fchmodat(2)";
+    FCHOWNAT = libc::SYS_fchownat, "fchownat(2)";
     CLOSE_RANGE = libc::SYS_close_range, "close_range(2)";
     READ = libc::SYS_read, "read(2)";
     PREAD64 = libc::SYS_pread64, "pread(2)";

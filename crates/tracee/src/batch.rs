@@ -121,7 +121,8 @@ impl Batch {
 
     pub(crate) fn len_with_pointees(&self, data: Data) -> usize {
         let pointees = self.pointers.iter().filter(|(from, ..)| *from == data);
-        data.len.next_multiple_of(8) + pointees.map(|(.., to)| to.len.next_multiple_of(8)).sum::<usize>()
+        let behind = pointees.map(|(.., to)| self.len_with_pointees(*to)).sum::<usize>();
+        data.len.next_multiple_of(8) + behind
     }
 
     /// Adds a system call; `label` says what it is for when it fails. Missing arguments are 0.
