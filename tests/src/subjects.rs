@@ -140,6 +140,16 @@ pub const SUBJECTS: &[Subject] = &[
     subject("tcp_shared_port", "tcp_shared_port.c"),
     subject("udp", "udp.c"),
     subject("socket_options", "socket_options.c"),
+    // sockets to itself
+    subject("unix_pairs", "unix_pairs.c"),
+    subject("unix_listening", "unix_listening.c"),
+    subject("unix_names", "unix_names.c"),
+    subject("unix_datagrams", "unix_datagrams.c"),
+    subject("unix_shut", "unix_shut.c"),
+    subject("unix_rights", "unix_rights.c"),
+    subject("unix_credentials", "unix_credentials.c"),
+    subject("unix_options", "unix_options.c"),
+    subject("unix_waits", "unix_waits.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

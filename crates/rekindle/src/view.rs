@@ -1,6 +1,7 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
 use crate::error::Error;
+use crate::kinds::fd::unix::Sockets;
 use crate::kinds::process::zombie;
 use crate::ties::{Member, Ties};
 use crate::waits::Wait;
@@ -10,12 +11,14 @@ use rekindle_procfs::limits::Limits;
 use rekindle_procfs::smaps;
 use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
+use rekindle_sys::Errno;
 use rekindle_sys::fs::open_flags as o;
 use rekindle_tracee::FrozenTree;
 use rekindle_tracee::tree::children_of;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
+use std::sync::OnceLock;
 
 /// A process and all its descendants, as /proc shows them.
 pub struct TreeView {
@@ -29,6 +32,8 @@ pub struct TreeView {
     pub misplaced: Vec<(i32, String)>,
     /// The pipes and FIFOs that its processes have open: whether for reading, and whether for writing, by device and inode.
     pipe_ends: HashMap<(u64, u64), [bool; 2]>,
+    /// The sockets of the machine, once somebody has asked.
+    sockets: OnceLock<Result<Sockets, Errno>>,
 }
 
 impl TreeView {
@@ -75,7 +80,12 @@ impl TreeView {
             ties.births.iter().enumerate().map(|(place, birth)| (birth.pid, place)).collect();
         processes.sort_by_key(|view| place.get(&view.pid).copied().unwrap_or(0));
         let pipe_ends = pipe_ends(&processes);
-        Self { processes, zombies, ties, misplaced, pipe_ends }
+        Self { processes, zombies, ties, misplaced, pipe_ends, sockets: OnceLock::new() }
+    }
+
+    /// The sockets of the family `AF_UNIX` on the machine, and which of them the tree has.
+    pub fn sockets(&self) -> Result<&Sockets, Errno> {
+        self.sockets.get_or_init(|| Sockets::ask(&self.processes)).as_ref().map_err(|errno| *errno)
     }
 
     /// The process that another one's memory comes from when it is cloned: whoever clones it, or whom that stands in for.
@@ -179,6 +189,11 @@ pub struct FdView {
 }
 
 impl FdView {
+    /// Reads what /proc shows of one.
+    pub fn read(pid: i32, fd: i32) -> Result<Self, Error> {
+        fd_view(pid, fd)
+    }
+
     /// The type bits of the mode (inode(7)).
     pub fn file_type(&self) -> u32 {
         self.mode & libc::S_IFMT

@@ -20,8 +20,8 @@ use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
-use crate::kinds::fd::Files;
-use crate::kinds::fd::restore::Layout;
+use crate::kinds::fd::restore::{Layout, Stage};
+use crate::kinds::fd::{self, Files};
 pub use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
@@ -173,6 +173,9 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let must_wait = self.streamed && !taken.is_empty();
         let mut reasons = if must_wait { Vec::new() } else { taken };
         reasons.extend(plan::obstacles(&plan, self.changed_files));
+        if !must_wait {
+            reasons.extend(fd::in_the_way(&plan.descriptions));
+        }
         if !reasons.is_empty() {
             return Err(Error::DoesNotFit(reasons));
         }
@@ -183,6 +186,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let (pid, page_bytes) = if must_wait && plan.processes.len() > 1 {
             let mut spool = Spool::of(&mut reader, pages)?;
             plan::await_pids(&plan, &ties)?;
+            nothing_in_the_way(&plan)?;
             Making { must_wait: false, ..making }.run(&mut spool, PageBuffer::new())?
         } else {
             making.run(&mut reader, pages)?
@@ -231,6 +235,7 @@ impl Making<'_> {
         if self.must_wait {
             plan::await_pids(plan, self.ties)?;
             nest.pass_on()?;
+            nothing_in_the_way(plan)?;
             self.at(RestoreStage::Created)?;
         }
         nest.advance_to_end()?;
@@ -287,6 +292,14 @@ impl Making<'_> {
     }
 }
 
+/// Refuses when the names that the program needs are taken; it has let go of them itself.
+fn nothing_in_the_way(plan: &Plan) -> Result<(), Error> {
+    match fd::in_the_way(&plan.descriptions) {
+        reasons if reasons.is_empty() => Ok(()),
+        reasons => Err(Error::DoesNotFit(reasons)),
+    }
+}
+
 /// Descriptors of the program may have higher numbers than our soft limit allows.
 fn raise_descriptor_limit() {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -324,12 +337,17 @@ fn open_files(
         nest.run(index, &batch)?;
     }
     fault::point("restore-opened")?;
-    for step in [Layout::finish, Layout::close] {
+    for stage in Stage::ALL {
         for index in 0..processes {
             let mut batch = Batch::new();
-            step(layout, index, &mut batch);
+            layout.finish(index, stage, &mut batch);
             nest.run(index, &batch)?;
         }
+    }
+    for index in 0..processes {
+        let mut batch = Batch::new();
+        layout.close(index, &mut batch);
+        nest.run(index, &batch)?;
     }
     fault::point("restore-files")
 }

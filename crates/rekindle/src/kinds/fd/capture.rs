@@ -1,5 +1,6 @@
 //! From the descriptors of a tree of processes to descriptions.
 
+use super::unix::Transit;
 use super::{Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey};
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
@@ -15,7 +16,7 @@ use std::collections::{BTreeSet, HashMap};
 pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
     let cx = Survey { view, tree };
     for fd in &view.fds {
-        let subject = || format!("fd {} ({})", fd.fd, show(&fd.link));
+        let subject = || subject(fd, view);
         if !fd.info.locks.is_empty() {
             refusals.add(
                 "file-lock",
@@ -35,6 +36,16 @@ pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
                 refusals.add("fd-kind", subject(), why, "let the program close it first");
             }
         }
+    }
+}
+
+/// What a descriptor is called in a refusal. Those of our own are on their way through a socket.
+fn subject(fd: &FdView, view: &ProcessView) -> String {
+    let link = show(&fd.link);
+    if view.pid == std::process::id() as i32 {
+        format!("a descriptor on its way through a socket ({link})")
+    } else {
+        format!("fd {} ({link})", fd.fd)
     }
 }
 
@@ -88,7 +99,9 @@ pub fn capture(
     let mut ids = HashMap::new();
     let mut pipes_read = BTreeSet::new();
     let mut first = Vec::new();
-    for view in &tree.processes {
+    let transit = Transit::look(tree)?;
+    refuse_travellers(&transit, tree)?;
+    for view in tree.processes.iter().chain(transit.view()) {
         let mut descriptors = Vec::with_capacity(view.fds.len());
         for fd in &view.fds {
             let flags = fd.info.flags & !o::CLOEXEC;
@@ -97,7 +110,8 @@ pub fn capture(
                 Ok(at) => alike[at].id,
                 Err(at) => {
                     let id = descriptions.len() as u32 + 1;
-                    let mut cx = Capturing { view, tree, files, shared, pipes_read: &mut pipes_read };
+                    let (pipes_read, transit) = (&mut pipes_read, &transit);
+                    let mut cx = Capturing { view, tree, files, shared, pipes_read, transit };
                     descriptions.push(capture_one(id, fd, &mut cx)?);
                     first.push((view, fd));
                     alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });
@@ -112,10 +126,24 @@ pub fn capture(
     }
     for (record, (view, fd)) in descriptions.iter_mut().zip(first) {
         if let Some(kind) = record.kind() {
-            kind.relate(fd, &Relating { view, tree, ids: &ids }, record)?;
+            kind.relate(fd, &Relating { view, tree, ids: &ids, transit: &transit }, record)?;
         }
     }
+    // What is on its way belongs to no process.
+    tables.truncate(tree.processes.len());
     Ok((descriptions, tables))
+}
+
+/// Refuses what is on its way through sockets and cannot be captured. The survey could not see it: nobody looks into the
+/// sockets of a program that runs.
+fn refuse_travellers(transit: &Transit, tree: &TreeView) -> Result<(), Error> {
+    let Some(view) = transit.view() else { return Ok(()) };
+    let mut refusals = Refusals::of(tree.processes.first().map_or(0, |root| root.pid));
+    survey(view, tree, &mut refusals);
+    match refusals.into_list() {
+        list if list.is_empty() => Ok(()),
+        list => Err(Error::Refused(list)),
+    }
 }
 
 /// Where among descriptions, in kcmp(2)'s order, one is, or belongs.

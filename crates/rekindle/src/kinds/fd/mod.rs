@@ -24,6 +24,7 @@ pub mod restore;
 mod signalfd;
 mod stream;
 mod timerfd;
+pub mod unix;
 
 use super::mem::file::{self, FileTable};
 use super::mem::shared::SharedTable;
@@ -36,6 +37,7 @@ use rekindle_tracee::{Batch, Data, StepId};
 use restore::{Finishing, Opening};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use unix::Transit;
 
 /// A kind of open file.
 pub trait FdKind: Sync {
@@ -57,20 +59,30 @@ pub trait FdKind: Sync {
     fn fits(&self, _record: &Description) -> Result<(), String> {
         Ok(())
     }
+    /// What has the names that they need, of all that are of this kind, in sentences. Asked when the program that the image was
+    /// made of is gone.
+    fn in_the_way(&self, _records: &[&Description]) -> Vec<String> {
+        Vec::new()
+    }
     /// Whether it is opened when those that do not come later are there.
     fn comes_later(&self, _record: &Description, _cx: &Opening<'_>) -> bool {
         false
     }
     /// The steps that open it again, in its holder.
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened;
-    /// The steps that complete it, in its holder, when every process has all its descriptors.
+    /// The steps that take names by which others find it, in its holder, when every process has all its descriptors.
+    fn bind(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
+    /// The steps that complete it, in its holder, when all names are taken.
     fn finish(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
+    /// The last steps, in its holder: what would keep others from being completed.
+    fn settle(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
 }
 
 /// All kinds. The first that claims a descriptor has it.
 pub static KINDS: &[&dyn FdKind] = &[
     &stream::Stream,
     &pipe::Pipe,
+    &unix::Unix,
     &inet::Inet,
     &regular::Regular,
     &directory::Directory,
@@ -111,6 +123,8 @@ pub struct Capturing<'a> {
     pub shared: &'a mut SharedTable,
     /// The pipes that have been looked into: device and inode.
     pub pipes_read: &'a mut BTreeSet<(u64, u64)>,
+    /// What is on its way through sockets.
+    pub transit: &'a Transit,
 }
 
 /// What kinds have at hand when all descriptions have ids.
@@ -121,6 +135,8 @@ pub struct Relating<'a> {
     pub tree: &'a TreeView,
     /// Which description a descriptor refers to: by process and number.
     pub ids: &'a HashMap<(i32, i32), u32>,
+    /// What is on its way through sockets. Its descriptors are in `ids` as our own.
+    pub transit: &'a Transit,
 }
 
 /// What kinds have at hand when a plan is checked.
@@ -183,6 +199,9 @@ pub struct Description {
     /// The signals, for signalfds.
     #[prost(message, optional, tag = "12")]
     pub signalfd: Option<signalfd::Record>,
+    /// The socket, for those of the family `AF_UNIX`.
+    #[prost(message, optional, tag = "16")]
+    pub unix: Option<unix::Record>,
     /// The internet socket.
     #[prost(message, optional, tag = "17")]
     pub inet: Option<inet::Record>,
@@ -192,7 +211,20 @@ impl Description {
     /// What descriptions that come into being together have in common; `None` for one that comes alone. They are all
     /// opened by one process.
     fn group(&self) -> Option<(&str, u64)> {
-        self.pipe.as_ref().map(|pipe| (self.kind.as_str(), pipe.inode ^ pipe.device.rotate_left(32)))
+        let pipe = self.pipe.as_ref().map(|pipe| pipe.inode ^ pipe.device.rotate_left(32));
+        let pair = || self.unix.as_ref().map(|unix| unix.pair).filter(|pair| *pair != 0);
+        pipe.or_else(pair).map(|inode| (self.kind.as_str(), inode))
+    }
+
+    /// Whether a second descriptor is needed until it is complete: for the other end of a pair that nobody has (the
+    /// second of those that come into being together), or for one that a kind makes itself.
+    fn needs_second(&self) -> bool {
+        self.unix.as_ref().is_some_and(unix::Record::needs_second)
+    }
+
+    /// How many descriptors travel together through it, at most.
+    fn travellers(&self) -> usize {
+        self.unix.as_ref().map_or(0, unix::Record::travellers)
     }
 
     fn kind(&self) -> Option<&'static dyn FdKind> {
@@ -311,6 +343,14 @@ pub fn check<'a>(
 /// What this machine lacks for descriptions of a plan that has been checked.
 pub fn obstacles(descriptions: &[Description]) -> impl Iterator<Item = String> {
     descriptions.iter().filter_map(|description| description.kind()?.fits(description).err())
+}
+
+/// What on this machine has the names that descriptions of a plan need, when the program that it was made of is gone.
+pub fn in_the_way(descriptions: &[Description]) -> Vec<String> {
+    let of_kind = |kind: &dyn FdKind| -> Vec<&Description> {
+        descriptions.iter().filter(|description| description.kind == kind.name()).collect()
+    };
+    KINDS.iter().flat_map(|kind| kind.in_the_way(&of_kind(*kind))).collect()
 }
 
 /// Whether a file is of a type: opening one of another might wait for ever, or do something to a device.

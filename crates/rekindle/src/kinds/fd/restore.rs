@@ -12,6 +12,7 @@
 //! which is what `open` gives.
 
 use super::{Description, Descriptor, Files, Opened};
+use crate::kinds::task::Task;
 use crate::record::ProcessPlan;
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::nr;
@@ -38,6 +39,26 @@ pub struct Layout<'a> {
     kept: [i32; 3],
     /// Where descriptions wait to be given their own numbers.
     parking: [i32; 2],
+    /// Second descriptors of descriptions that need one, in their holders.
+    seconds: HashMap<u32, i32>,
+    /// Where descriptors of other processes are gathered that are to travel together.
+    landing: Vec<i32>,
+}
+
+/// Passes through the descriptions of all processes, each through every process before the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Names are taken: nothing that is only there for the time of the restore has one of them any more.
+    Bind,
+    /// What refers to others is completed: they are all there, and can be found.
+    Finish,
+    /// What would have kept others from being completed.
+    Settle,
+}
+
+impl Stage {
+    /// All of them, in order.
+    pub const ALL: [Self; 3] = [Self::Bind, Self::Finish, Self::Settle];
 }
 
 /// What kinds have at hand when they open a description.
@@ -55,6 +76,8 @@ pub struct Finishing<'a> {
     pub descriptions: &'a [Description],
     /// The number of the description in this process.
     pub number: i32,
+    /// That of its second descriptor, if it needs one.
+    pub second: Option<i32>,
     layout: &'a Layout<'a>,
     process: usize,
 }
@@ -104,7 +127,11 @@ impl<'a> Layout<'a> {
             };
             places.insert(description.id, place);
         }
-        Self { descriptions, processes, places, kept, parking }
+        let needy = descriptions.iter().filter(|description| description.needs_second());
+        let seconds = needy.map(|description| (description.id, next())).collect();
+        let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
+        let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
+        Self { descriptions, processes, places, kept, parking, seconds, landing }
     }
 
     /// The steps, in the root, that put the restorer's standard streams aside and close everything else that it was
@@ -144,22 +171,31 @@ impl<'a> Layout<'a> {
         }
     }
 
-    /// The steps, in a process, that complete the descriptions it holds. Every process has its descriptors.
-    pub fn finish(&self, process: usize, batch: &mut Batch) {
+    /// The steps, in a process, that complete the descriptions it holds. Every process has its descriptors, and has been
+    /// through the stages before.
+    pub fn finish(&self, process: usize, stage: Stage, batch: &mut Batch) {
         for description in self.descriptions.iter().filter(|d| self.is_held_by(d.id, process)) {
             let (Some(kind), Some(place)) = (description.kind(), self.places.get(&description.id)) else {
                 continue;
             };
-            let cx =
-                Finishing { descriptions: self.descriptions, number: place.number, layout: self, process };
-            kind.finish(description, &cx, batch);
+            let second = self.seconds.get(&description.id).copied();
+            let (descriptions, number) = (self.descriptions, place.number);
+            let cx = Finishing { descriptions, number, second, layout: self, process };
+            match stage {
+                Stage::Bind => kind.bind(description, &cx, batch),
+                Stage::Finish => kind.finish(description, &cx, batch),
+                Stage::Settle => kind.settle(description, &cx, batch),
+            }
         }
     }
 
     /// The steps, in a process, that close what was only set aside.
     pub fn close(&self, process: usize, batch: &mut Batch) {
         let passing = self.places.values().filter(|place| place.process == process && place.passing);
-        for number in self.kept.into_iter().chain(self.parking).chain(passing.map(|place| place.number)) {
+        let held = self.seconds.iter().filter(|(id, _)| self.is_held_by(**id, process));
+        let passing = passing.map(|place| place.number).chain(held.map(|(_, number)| *number));
+        let landing = self.landing.iter().copied();
+        for number in self.kept.into_iter().chain(self.parking).chain(landing).chain(passing) {
             batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
         }
     }
@@ -219,6 +255,12 @@ impl Making<'_> {
         for (id, parked) in ids.into_iter().zip(self.layout.parking) {
             self.give(id, parked, batch);
             self.made.insert(id);
+        }
+        if ids[1] == 0
+            && let Some(number) = self.layout.seconds.get(&ids[0])
+        {
+            let parked = self.layout.parking[1];
+            batch.step("setting an end aside", nr::DUP3, [parked.into(), (*number).into(), 0.into()]);
         }
     }
 
@@ -281,8 +323,15 @@ impl Opening<'_> {
 
     /// A description of the plan.
     pub fn description(&self, id: u32) -> Option<&Description> {
-        self.descriptions.iter().find(|description| description.id == id)
+        find(self.descriptions, id)
     }
+}
+
+/// A description by its id. Mostly they are in order, from 1 on.
+fn find(descriptions: &[Description], id: u32) -> Option<&Description> {
+    let guess = (id as usize).checked_sub(1).and_then(|index| descriptions.get(index));
+    let is_it = |description: &&Description| description.id == id;
+    guess.filter(is_it).or_else(|| descriptions.iter().find(is_it)).filter(|_| id != 0)
 }
 
 impl Finishing<'_> {
@@ -314,6 +363,48 @@ impl Finishing<'_> {
         with(fetched.into(), batch);
         batch.step("close", nr::CLOSE, [fetched.into()]);
         batch.step("close", nr::CLOSE, [pidfd.into()]);
+    }
+
+    /// A description of the plan.
+    pub fn description(&self, id: u32) -> Option<&Description> {
+        find(self.descriptions, id)
+    }
+
+    /// The process.
+    pub fn pid(&self) -> i32 {
+        self.layout.pid(self.process)
+    }
+
+    /// Whether there is a process with this pid in the plan.
+    pub fn has_process(&self, pid: i32) -> bool {
+        self.layout.processes.iter().any(|process| process.process.identity.pid == pid)
+    }
+
+    /// The tasks of the process that holds a description.
+    pub fn tasks_of_holder(&self, id: u32) -> &[Task] {
+        let holder = self.layout.places.get(&id).and_then(|place| self.layout.processes.get(place.process));
+        holder.map_or(&[], |process| &process.tasks)
+    }
+
+    /// Holder and number of the second descriptor of a description that needs one.
+    pub fn second_of(&self, id: u32) -> Option<(i32, i32)> {
+        let (place, number) = (self.layout.places.get(&id)?, self.layout.seconds.get(&id)?);
+        Some((self.layout.pid(place.process), *number))
+    }
+
+    /// Numbers in this process that lead to descriptions, good until the next time.
+    pub fn gather(&self, ids: &[u32], batch: &mut Batch) -> Vec<i32> {
+        let mut landing = self.layout.landing.iter();
+        let mut number = |id: &u32| {
+            self.number_of(*id).unwrap_or_else(|| {
+                let number = landing.next().copied().unwrap_or(-1);
+                self.with(*id, batch, |from, batch| {
+                    batch.step("dup3", nr::DUP3, [from, number.into(), 0.into()]);
+                });
+                number
+            })
+        };
+        ids.iter().map(&mut number).collect()
     }
 
     /// Two numbers that are free in this process.

@@ -1,11 +1,11 @@
-//! Standard streams that lead out of the process: a terminal, or a pipe whose other end somebody else has. What they
+//! Standard streams that lead out of the process: a terminal, or a pipe or a socket whose other end somebody else has. What they
 //! led to is not part of the program; the restorer's own stream takes its place.
 //!
 //! A descriptor beyond 2 that leads to the same terminal or the same end of the same pipe goes with them.
 
 use super::pipe::other_end_is_closed;
 use super::restore::Opening;
-use super::{Capturing, Claim, Description, FdKind, Opened, Survey};
+use super::{Capturing, Claim, Description, FdKind, Opened, Survey, unix};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
@@ -20,7 +20,8 @@ impl FdKind for Stream {
     }
 
     fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim {
-        if !(is_terminal(fd) || is_pipe(fd)) || stream_in_tree(fd, cx.tree).is_none() {
+        let may_be = is_terminal(fd) || is_pipe(fd) || unix::leads_outside(fd, cx.tree);
+        if !may_be || stream_in_tree(fd, cx.tree).is_none() {
             return Claim::NotMine;
         }
         // A pipe from the program to itself is no stream, nor is one that leads nowhere any more.
