@@ -107,10 +107,9 @@ pub fn set_regs(tid: i32, regs: &Regs) -> Result<()> {
 
 /// The XSAVE area in the standard format: x87, SSE, AVX, AVX-512, PKRU... as the processor has them.
 pub fn get_xsave(tid: i32) -> Result<Vec<u8>> {
-    let mut area = vec![0; XSAVE_MAX_LEN];
+    let mut area = [0; XSAVE_MAX_LEN];
     let len = get_regset(tid, NT_X86_XSTATE, &mut area)?;
-    area.truncate(len);
-    Ok(area)
+    Ok(area[..len].to_vec())
 }
 
 /// Sets the XSAVE area. `EINVAL` when it is shorter than this processor's.

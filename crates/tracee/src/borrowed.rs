@@ -1,37 +1,41 @@
 //! What a thread was like before it was borrowed, and how it gets that back.
 
-use crate::{Result, StoppedTask, rseq};
+use crate::task::Found;
+use crate::{Result, StoppedTask};
 use rekindle_sys::arch::{Regs, SignalFrame};
+use std::sync::Arc;
 
 /// What a thread was like before we borrowed it.
 pub(crate) struct Borrowed {
     pub(crate) task: StoppedTask,
+    /// Its registers, which put a restartable sequence that it was inside of back to its abort handler.
     pub(crate) regs: Regs,
-    sigmask: u64,
-    xsave: Vec<u8>,
+    found: Arc<Found>,
 }
 
 impl Borrowed {
     pub(crate) fn of(task: &StoppedTask) -> Result<Self> {
-        let mut regs = task.regs()?;
-        let area = task.rseq().filter(|area| area.address != 0);
-        if let Some(abort_ip) = area.and_then(|area| rseq::abort_ip(task.tid(), area.address, regs.rip)) {
-            regs.rip = abort_ip;
-        }
-        Ok(Self { task: task.clone(), regs, sigmask: task.sigmask()?, xsave: task.xsave()? })
+        let found = task.found()?.clone();
+        let regs = Regs { rip: found.abort_ip.unwrap_or(found.regs.rip), ..found.regs };
+        Ok(Self { task: task.clone(), regs, found })
+    }
+
+    /// The most that [`Self::frame`] of any thread of the process takes, in bytes.
+    pub(crate) fn frame_len(&self) -> usize {
+        SignalFrame::len(self.found.xsave.len())
     }
 
     /// The frame that leads back, for `rsp` = its address + 8.
     pub(crate) fn frame(&self, address: u64) -> Vec<u8> {
         let mut regs = self.regs;
         restart_by_hand(&mut regs);
-        SignalFrame::build(address, &regs, self.sigmask, &self.xsave)
+        SignalFrame::build(address, &regs, self.found.sigmask, &self.found.xsave)
     }
 
     /// Puts mask and registers back. The mask first: if we die in between, the thread is still in the stub, whose
     /// way back ends with its own mask; the other way round it would go on with all signals blocked.
     pub(crate) fn give_back(&self) -> Result<()> {
-        self.task.set_sigmask(self.sigmask)?;
+        self.task.set_sigmask(self.found.sigmask)?;
         self.task.set_regs(&self.regs)
     }
 }

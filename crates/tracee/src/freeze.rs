@@ -7,6 +7,7 @@
 
 use crate::Result;
 use crate::error::{TraceeError, call};
+use crate::steps::Patience;
 use crate::task::StoppedTask;
 use rekindle_procfs::status::Status;
 use rekindle_sys::arch::Regs;
@@ -169,7 +170,10 @@ fn wait_until_stopped(tid: i32, deadline: Instant, timeout: Duration) -> Result<
             Event::Stop(sig) => {
                 let group_stop = (sig != SIGTRAP).then_some(sig);
                 let task = StoppedTask::new(tid, group_stop);
-                spare_it_the_eintr(&task)?;
+                // It fails for a 32-bit task, which is refused later.
+                if let Ok(regs) = task.regs() {
+                    task.look_already(spare_it_the_eintr(&task, regs)?);
+                }
                 return Ok(Some(task));
             }
             // About to receive a signal: let it be received; our stop comes before its handler's first instruction.
@@ -183,9 +187,9 @@ fn wait_until_stopped(tid: i32, deadline: Instant, timeout: Duration) -> Result<
 
 const SIGTRAP: i32 = 5;
 
-/// Waits for an event: first without sleeping (a stop takes microseconds), then in short naps, as wait4 has no timeout.
+/// Waits for an event, as wait4 has no timeout.
 fn wait_with_deadline(tid: i32, deadline: Instant) -> rekindle_sys::Result<Option<Event>> {
-    let mut nap = Duration::ZERO;
+    let mut patience = Patience::default();
     loop {
         if let Some(event) = wait::poll(tid)? {
             return Ok(Some(event));
@@ -193,12 +197,7 @@ fn wait_with_deadline(tid: i32, deadline: Instant) -> rekindle_sys::Result<Optio
         if Instant::now() >= deadline {
             return Ok(None);
         }
-        if nap.is_zero() {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(nap);
-        }
-        nap = (nap + Duration::from_micros(2)).min(Duration::from_millis(1));
+        patience.pause();
     }
 }
 
@@ -207,16 +206,17 @@ fn does_not_stop(tid: i32, timeout: Duration) -> TraceeError {
     TraceeError::DoesNotStop { tid, seconds: timeout.as_secs(), wchan }
 }
 
-/// Makes a task that our stop threw out of a system call with `EINTR` execute the call again.
-fn spare_it_the_eintr(task: &StoppedTask) -> Result<()> {
+/// Makes a task that our stop threw out of a system call with `EINTR` execute the call again. Gives the registers that
+/// it has then.
+fn spare_it_the_eintr(task: &StoppedTask, mut regs: Regs) -> Result<Regs> {
     const EINTR: i64 = -4;
-    let Ok(mut regs) = task.regs() else { return Ok(()) }; // a 32-bit task, refused later
-    let Some(nr) = regs.in_syscall() else { return Ok(()) };
+    let Some(nr) = regs.in_syscall() else { return Ok(regs) };
     if regs.syscall_result() != EINTR || !returns_eintr_when_stopped(nr) || has_signal_to_take(task, &regs) {
-        return Ok(());
+        return Ok(regs);
     }
     regs.reexecute_syscall();
-    task.set_regs(&regs)
+    task.set_regs(&regs)?;
+    Ok(regs)
 }
 
 /// Whether the program is about to handle a signal: then the `EINTR` is its own.

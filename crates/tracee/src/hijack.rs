@@ -14,35 +14,38 @@
 //!    `rt_sigreturn` takes it back to its own state;
 //!  - while it serves: the command word it waits for is a robust futex of ours. The kernel marks it, the host runs
 //!    the recovery table (wake the parked threads, close what is open), leaves, and goes on;
-//!  - while another thread answers a question: it parks on a third robust futex, and leaves when that is marked.
+//!  - while another thread answers a question (`ask.rs`): it parks on a third robust futex, and leaves when that is marked.
 //!
 //! A thread that was in `nanosleep` or a `poll` with a timeout begins it again on that way back, as `rt_sigreturn`
 //! makes the kernel forget how much was left. On the ordinary way back nothing is forgotten: registers are put back
 //! by ptrace, and the kernel restarts the call itself.
 
+mod ask;
+
+use crate::Result;
 use crate::batch::{Answers, Batch};
-use crate::boot::{ALL_SIGNALS, AREA_LEN, boot};
+use crate::boot::{AREA_LEN, boot};
 use crate::borrowed::Borrowed;
 use crate::cave::Cave;
 use crate::control;
 use crate::error::{TraceeError, call};
 use crate::freeze::Frozen;
-use crate::scratch::{SLOT_LEN, Scratch};
+use crate::scratch::Scratch;
 use crate::server::{Part, Server};
 use crate::steps::{await_stop, next_syscall_stop, stop_again};
-use crate::{Result, StoppedTask};
 use rekindle_procfs::maps::Mapping;
 use rekindle_sys::arch::{Regs, StubEntry};
 use rekindle_sys::futex::{self, RobustList, WAITERS};
 use rekindle_sys::shared::SharedArea;
-use rekindle_sys::{Errno, nr, ptrace, task, vm, wait};
+use rekindle_sys::{nr, ptrace, task};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// Where in it the recovery table lies.
 const RECOVERY_TABLE: usize = 512;
 /// Where the room for tables and data begins.
 const ARENA: usize = 4096;
+/// About what a thread needs in the scratch pages beside its frame, in bytes: a short table and its data.
+const TABLE_GUESS: usize = 2048;
 
 /// A process one of whose threads runs batches for us. Dropping it gives the thread back.
 pub struct Hijack<'f> {
@@ -50,6 +53,8 @@ pub struct Hijack<'f> {
     host: Borrowed,
     cave: Cave,
     scratch: Scratch,
+    /// Bytes that a signal frame takes there, the host's first of all.
+    frame_room: usize,
     server: Server,
     area: SharedArea,
     /// The area's address in the process.
@@ -66,12 +71,15 @@ impl<'f> Hijack<'f> {
         let host = Borrowed::of(&task)?;
         let mut stack_pointers = Vec::new();
         for task in frozen.tasks() {
-            stack_pointers.push(task.regs()?.rsp);
+            stack_pointers.push(task.found()?.regs.rsp);
         }
-        let scratch = Scratch::find(pid, mappings, &stack_pointers)?;
+        let frame_room = host.frame_len().next_multiple_of(64);
+        let per_thread = (frame_room + TABLE_GUESS) as u64;
+        let wanted = per_thread * stack_pointers.len() as u64;
+        let scratch = Scratch::find(pid, mappings, &stack_pointers, frame_room as u64, wanted)?;
         let cave = Cave::find(pid, mappings)?;
         let mut robust = call(pid, "registering robust futexes", RobustList::register())?;
-        let frame_at = scratch.slot(0);
+        let frame_at = scratch.start;
         scratch.write(frame_at, &host.frame(frame_at))?;
         cave.fill()?;
 
@@ -93,7 +101,8 @@ impl<'f> Hijack<'f> {
         for word in [control::command_word(0), control::command_word(1), control::PARK] {
             robust.add(&area, word);
         }
-        let mut hijack = Self { frozen, host, cave, scratch, server, area, remote, robust, left: false };
+        let mut hijack =
+            Self { frozen, host, cave, scratch, frame_room, server, area, remote, robust, left: false };
         hijack.set_recovery(fd);
         hijack.enter_serve()?;
         if let Some(fd) = fd {
@@ -135,137 +144,6 @@ impl<'f> Hijack<'f> {
         self.server.run(batch)
     }
 
-    /// Executes the same batch (one that only asks) in every other thread, each for itself, a few at a time.
-    /// Answers come in the order of `tasks`.
-    pub fn ask(&mut self, tasks: &[StoppedTask], question: &Batch) -> Result<Vec<Answers>> {
-        let mut all = Vec::with_capacity(tasks.len());
-        // Slot 0 is the host's. A process with room for one slot only cannot have its threads asked in peace.
-        let wave = (self.scratch.slots - 1) as usize;
-        if wave == 0 && !tasks.is_empty() {
-            let why = "its initial stack has no unused pages";
-            return Err(TraceeError::NoRoom { pid: self.frozen.pid(), what: "a second signal frame", why });
-        }
-        for some in tasks.chunks(wave.max(1)) {
-            all.extend(self.ask_wave(some, question)?);
-        }
-        Ok(all)
-    }
-
-    fn ask_wave(&mut self, tasks: &[StoppedTask], question: &Batch) -> Result<Vec<Answers>> {
-        let answered_before = self.server.word(control::ANSWERED).load(Ordering::SeqCst);
-        let mut wave = Vec::new();
-        if let Err(error) = self.start_wave(tasks, question, answered_before, &mut wave) {
-            // Those that were started must be themselves again before the stub and their frames are wiped.
-            for asked in &wave {
-                let stopped = stop_again(asked.borrowed.task.tid(), &mut self.server);
-                let _ = stopped.and_then(|()| asked.borrowed.give_back()); // it may have died
-            }
-            return Err(error);
-        }
-        let mut answers = Vec::new();
-        for asked in wave {
-            answers.push(self.finish_asking(asked, question)?);
-        }
-        Ok(answers)
-    }
-
-    fn start_wave(
-        &mut self,
-        tasks: &[StoppedTask],
-        question: &Batch,
-        answered_before: u32,
-        wave: &mut Vec<Asked>,
-    ) -> Result<()> {
-        for (i, task) in tasks.iter().enumerate() {
-            wave.push(self.start_asking(task, self.scratch.slot(i as u64 + 1), question)?);
-        }
-        self.await_answers(answered_before.wrapping_add(tasks.len() as u32), tasks)
-    }
-
-    fn start_asking(&self, task: &StoppedTask, slot: u64, question: &Batch) -> Result<Asked> {
-        let borrowed = Borrowed::of(task)?;
-        let mut slot_bytes = borrowed.frame(slot);
-        slot_bytes.resize(slot_bytes.len().next_multiple_of(64), 0);
-        let table = slot + slot_bytes.len() as u64;
-        let question = self.with_parking(question);
-        let part = Part::lay_out(&question, &Answers::before(&question), SLOT_LEN as usize, table);
-        slot_bytes.extend_from_slice(&part.bytes);
-        if slot_bytes.len() as u64 > SLOT_LEN {
-            let why = "the processor's registers are too large";
-            return Err(TraceeError::NoRoom { pid: self.frozen.pid(), what: "a second signal frame", why });
-        }
-        self.scratch.write(slot, &slot_bytes)?;
-        let regs = Regs {
-            rip: self.cave.entry(StubEntry::Once),
-            rsp: slot + 8,
-            r12: table,
-            r13: 2,
-            r14: 0,
-            r15: 0,
-            orig_rax: u64::MAX,
-            ..borrowed.regs
-        };
-        task.set_regs(&regs)?;
-        task.set_sigmask(ALL_SIGNALS)?;
-        call(task.tid(), "PTRACE_CONT", ptrace::cont(task.tid(), 0))?;
-        Ok(Asked { borrowed, table, part })
-    }
-
-    /// The question, then: count me as having answered, and wait to be taken out. Both are system calls that fail
-    /// harmlessly when the area has been unmapped in the meantime (after our death).
-    fn with_parking(&self, question: &Batch) -> Batch {
-        const FUTEX_WAIT: i32 = 0;
-        const FUTEX_WAKE_OP: i32 = 5;
-        /// `FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0)`: add 1; never mind the comparison.
-        const ADD_ONE: u32 = (1 << 28) | (1 << 12);
-        let mut batch = Batch { steps: Vec::new(), data: question.data.clone(), pointers: Vec::new() };
-        for step in &question.steps {
-            batch.step_may_fail(step.label.clone(), step.nr, step.args);
-        }
-        let answered = self.server.remote_block() + control::ANSWERED as u64;
-        let park = self.server.remote_block() + control::PARK as u64;
-        let armed = self.server.word(control::PARK).load(Ordering::SeqCst);
-        let args =
-            [answered.into(), FUTEX_WAKE_OP.into(), 1.into(), 0.into(), answered.into(), ADD_ONE.into()];
-        batch.step_may_fail("counting an answer", nr::FUTEX, args);
-        batch.step_may_fail("parking", nr::FUTEX, [park.into(), FUTEX_WAIT.into(), armed.into(), 0.into()]);
-        batch
-    }
-
-    fn await_answers(&mut self, wanted: u32, tasks: &[StoppedTask]) -> Result<()> {
-        loop {
-            let now = self.server.word(control::ANSWERED).load(Ordering::SeqCst);
-            if now == wanted {
-                return Ok(());
-            }
-            let pid = self.frozen.pid();
-            let word = self.server.word(control::ANSWERED);
-            call(pid, "waiting for its threads", futex::wait(word, now, Duration::from_millis(20)))?;
-            if word.load(Ordering::SeqCst) != now {
-                continue;
-            }
-            // None has answered for long: one may have died, or been stopped by a signal that cannot be blocked.
-            for task in tasks {
-                match wait::poll(task.tid()) {
-                    Ok(Some(event)) => self.server.resume_other(task.tid(), event)?,
-                    Ok(None) | Err(Errno::CHILD) => {}
-                    Err(errno) => return Err(TraceeError::Call { tid: task.tid(), what: "wait4", errno }),
-                }
-            }
-        }
-    }
-
-    fn finish_asking(&mut self, asked: Asked, question: &Batch) -> Result<Answers> {
-        let task = &asked.borrowed.task;
-        stop_again(task.tid(), &mut self.server)?;
-        let mut bytes = vec![0; asked.part.bytes.len()];
-        call(task.tid(), "reading its answer", vm::read(task.tid(), asked.table, &mut bytes))?;
-        let mut answers = Answers::before(question);
-        asked.part.read_back(&bytes, &self.with_parking(question), &mut answers);
-        asked.borrowed.give_back()?;
-        Ok(answers)
-    }
-
     /// Gives the host back: unmaps what is ours, puts registers and mask back, wipes stub and frames.
     pub fn end(mut self) -> Result<()> {
         self.leave()
@@ -281,7 +159,7 @@ impl<'f> Hijack<'f> {
         stop_again(tid, &mut self.server)?;
         let regs = Regs {
             rip: self.cave.entry(StubEntry::Leave),
-            rsp: self.scratch.slot(0) + 8,
+            rsp: self.scratch.start + 8,
             r14: self.remote,
             r15: AREA_LEN as u64,
             orig_rax: u64::MAX,
@@ -314,7 +192,7 @@ impl<'f> Hijack<'f> {
         let tid = self.host.task.tid();
         let regs = Regs {
             rip: self.cave.entry(StubEntry::Serve),
-            rsp: self.scratch.slot(0) + 8,
+            rsp: self.scratch.start + 8,
             rbx: self.remote,
             r13: 0,
             r14: self.remote,
@@ -353,11 +231,4 @@ impl Drop for Hijack<'_> {
             tracing::warn!("giving back a thread: {error}");
         }
     }
-}
-
-/// A thread that is answering.
-struct Asked {
-    borrowed: Borrowed,
-    table: u64,
-    part: Part,
 }

@@ -19,7 +19,7 @@ pub mod error;
 pub mod freeze;
 pub mod hijack;
 pub mod newborn;
-pub mod rseq;
+mod rseq;
 mod scratch;
 pub mod server;
 mod steps;

@@ -8,13 +8,11 @@ use crate::Result;
 use crate::error::{TraceeError, call};
 use rekindle_procfs::maps::Mapping;
 use rekindle_procfs::pagemap;
-use rekindle_sys::{PAGE_SIZE, vm};
+use rekindle_sys::{Errno, PAGE_SIZE, vm};
 use std::os::unix::fs::FileExt;
 
-/// Bytes that one task needs: a signal frame, a short table, its data.
-pub(crate) const SLOT_LEN: u64 = 4 * PAGE_SIZE;
-/// More slots than this gain nothing.
-const SLOTS_MAX: u64 = 8;
+/// More than this is not asked for, in bytes: some two dozen threads can answer at a time then.
+const LEN_MAX: u64 = 32 * PAGE_SIZE;
 /// Bytes below a stack pointer that are in use (System V ABI, 3.2.2).
 const RED_ZONE: u64 = 128;
 /// Touched pages are used only this far below a stack pointer, in bytes.
@@ -25,15 +23,20 @@ pub(crate) struct Scratch {
     pid: i32,
     /// First byte.
     pub(crate) start: u64,
-    /// Number of slots.
-    pub(crate) slots: u64,
-    /// What was there before.
+    /// What was there before, of all of it.
     pub(crate) before: Vec<u8>,
 }
 
 impl Scratch {
-    /// Finds the pages. `stack_pointers` are those of all threads.
-    pub(crate) fn find(pid: i32, mappings: &[Mapping], stack_pointers: &[u64]) -> Result<Self> {
+    /// Finds pages for at least `needed` bytes, for `wanted` if there is so much room. `stack_pointers` are those of
+    /// all threads.
+    pub(crate) fn find(
+        pid: i32,
+        mappings: &[Mapping],
+        stack_pointers: &[u64],
+        needed: u64,
+        wanted: u64,
+    ) -> Result<Self> {
         let none = |why| TraceeError::NoRoom { pid, what: "a signal frame", why };
         let stack = mappings
             .iter()
@@ -41,29 +44,39 @@ impl Scratch {
             .ok_or_else(|| none("it has no initial stack mapping"))?;
         let inside = stack_pointers.iter().copied().filter(|sp| (stack.start..stack.end).contains(sp));
         let lowest_sp = inside.min();
-        let unused = unused_len(pid, stack.start, lowest_sp.map_or(stack.end, |sp| sp - RED_ZONE));
+        let wanted = wanted.clamp(needed, LEN_MAX.max(needed)).next_multiple_of(PAGE_SIZE);
+        let end = lowest_sp.map_or(stack.end, |sp| sp - RED_ZONE).min(stack.start.saturating_add(wanted));
+        let unused = unused_len(pid, stack.start, end);
         let far_below = lowest_sp.unwrap_or(stack.start).saturating_sub(stack.start + DISTANCE);
-        let free = unused.max(far_below);
-        let slots = (free / SLOT_LEN).min(SLOTS_MAX);
-        if slots == 0 {
+        let len = unused.max(far_below).min(wanted) / PAGE_SIZE * PAGE_SIZE;
+        if len < needed {
             return Err(none("its initial stack is in use down to the last page"));
         }
-        let mut before = vec![0; (slots * SLOT_LEN) as usize];
+        let mut before = vec![0; len as usize];
         let count = call(pid, "reading its stack", vm::read(pid, stack.start, &mut before))?;
         if count < before.len() {
             return Err(none("its initial stack cannot be read"));
         }
-        Ok(Self { pid, start: stack.start, slots, before })
+        Ok(Self { pid, start: stack.start, before })
     }
 
-    /// The address of a slot.
-    pub(crate) fn slot(&self, index: u64) -> u64 {
-        self.start + index * SLOT_LEN
+    /// Its length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.before.len()
     }
 
     /// Writes to the scratch pages.
     pub(crate) fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
         call(self.pid, "writing to its stack", vm::write(self.pid, address, bytes)).map(drop)
+    }
+
+    /// Reads from the scratch pages.
+    pub(crate) fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
+        let read = match vm::read(self.pid, address, bytes) {
+            Ok(count) if count < bytes.len() => Err(Errno::FAULT),
+            read => read,
+        };
+        call(self.pid, "reading its stack", read).map(drop)
     }
 
     /// Puts back what was there.
@@ -75,7 +88,7 @@ impl Scratch {
 /// How many bytes from `start` on are of no use to the program: pages that have never been touched, or that hold
 /// nothing but zeros (as those of an earlier scratch do) and lie below every stack pointer in the stack.
 fn unused_len(pid: i32, start: u64, end: u64) -> u64 {
-    let pages = (end.saturating_sub(start) / PAGE_SIZE).min(SLOTS_MAX * SLOT_LEN / PAGE_SIZE);
+    let pages = end.saturating_sub(start) / PAGE_SIZE;
     let mut entries = vec![0_u8; pages as usize * 8];
     let read = std::fs::File::open(format!("/proc/{pid}/pagemap"))
         .and_then(|file| file.read_exact_at(&mut entries, start / PAGE_SIZE * 8));

@@ -42,28 +42,46 @@ pub(crate) fn wait_for_end(tid: i32, by: i32) -> Result<()> {
 /// Waits for an event of a task. A leader that was killed is not reported before its other threads have been waited
 /// for, so that its state is looked at, too.
 fn await_event(tid: i32) -> Result<Event> {
-    let mut nap = Duration::ZERO;
+    let mut patience = Patience::default();
     loop {
         if let Some(event) = call(tid, "wait4", wait::poll(tid))? {
             return Ok(event);
         }
-        if nap >= LIVENESS {
-            if is_dead(tid) {
-                return Err(TraceeError::Died { tid, how: "somebody killed it".into() });
-            }
-            nap = Duration::ZERO;
+        if patience.is_long() && is_dead(tid) {
+            return Err(TraceeError::Died { tid, how: "somebody killed it".into() });
         }
-        if nap.is_zero() {
-            std::thread::yield_now();
-        } else {
-            std::thread::sleep(nap);
-        }
-        nap += Duration::from_micros(2);
+        patience.pause();
     }
 }
 
-/// The longest nap between looks at a task.
-const LIVENESS: Duration = Duration::from_micros(400);
+/// How to wait for what takes microseconds as a rule, where there is nothing to sleep on: give way to whoever has the
+/// processor next, and only then nap, as the shortest nap takes longer than what is waited for (50 us more than was
+/// asked for, prctl(2), `PR_SET_TIMERSLACK`).
+#[derive(Default)]
+pub(crate) struct Patience {
+    looks: u32,
+}
+
+/// Looks before the first nap.
+const YIELDS: u32 = 64;
+/// The longest nap.
+const NAP_MAX: Duration = Duration::from_micros(400);
+
+impl Patience {
+    /// Waits a little, longer each time.
+    pub(crate) fn pause(&mut self) {
+        self.looks = self.looks.saturating_add(1);
+        match self.looks.checked_sub(YIELDS) {
+            None | Some(0) => std::thread::yield_now(),
+            Some(naps) => std::thread::sleep(Duration::from_micros(u64::from(naps) * 2).min(NAP_MAX)),
+        }
+    }
+
+    /// Whether it takes so long that one may wonder, now and then.
+    fn is_long(&self) -> bool {
+        self.looks > YIELDS && self.looks.is_multiple_of(YIELDS)
+    }
+}
 
 fn note(tid: i32, event: Event, held: &mut Vec<i32>) -> Result<()> {
     match event {

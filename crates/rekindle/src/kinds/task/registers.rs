@@ -47,11 +47,12 @@ impl TaskKind for Registers {
     type Question = ();
 
     fn outside(_view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
-        let regs = task.regs()?;
+        let found = task.found()?;
+        let regs = &found.regs;
         Ok(Record {
             general: regs.as_bytes().to_vec(),
-            xsave: task.xsave()?,
-            sigmask: task.sigmask()?,
+            xsave: found.xsave.clone(),
+            sigmask: found.sigmask,
             rip: regs.rip,
             rsp: regs.rsp,
             syscall: regs.in_syscall().unwrap_or(-1),

@@ -8,7 +8,7 @@ use super::super::{Phase, TaskKind};
 use crate::error::Error;
 use crate::view::ProcessView;
 use rekindle_sys::nr;
-use rekindle_tracee::{Answers, Batch, StoppedTask, rseq};
+use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// See the module's story.
 pub struct Rseq;
@@ -35,10 +35,9 @@ impl TaskKind for Rseq {
     type Question = ();
 
     fn outside(_view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
-        let Some(area) = task.rseq().filter(|area| area.address != 0) else {
-            return Ok(Record::default());
-        };
-        let abort_ip = rseq::abort_ip(task.tid(), area.address, task.regs()?.rip).unwrap_or(0);
+        let found = task.found()?;
+        let Some(area) = found.rseq else { return Ok(Record::default()) };
+        let abort_ip = found.abort_ip.unwrap_or(0);
         Ok(Record { address: area.address, size: area.size, signature: area.signature, abort_ip })
     }
 
