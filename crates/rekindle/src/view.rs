@@ -1,5 +1,9 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
+mod threads;
+
+pub(crate) use threads::{Namespace, THREAD_NAMESPACES};
+
 use crate::error::Error;
 use crate::kinds::fd::unix::Sockets;
 use crate::kinds::process::zombie;
@@ -15,7 +19,11 @@ use rekindle_sys::Errno;
 use rekindle_sys::fs::open_flags as o;
 use rekindle_tracee::FrozenTree;
 use rekindle_tracee::tree::children_of;
+use rustix::buffer::spare_capacity;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::path::Arg;
 use std::collections::HashMap;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
@@ -149,7 +157,7 @@ pub struct ProcessView {
     pub fds: Vec<FdView>,
     /// /proc/PID/limits
     pub limits: Limits,
-    /// /proc/PID/task
+    /// /proc/PID/task, in order of tid
     pub threads: Vec<ThreadView>,
     /// The timed sleeps that its tasks were in before it was frozen.
     pub waits: HashMap<i32, Wait>,
@@ -161,6 +169,8 @@ pub struct ThreadView {
     pub tid: i32,
     /// /proc/PID/task/TID/status
     pub status: Status,
+    /// Where the links [`THREAD_NAMESPACES`] of /proc/PID/task/TID/ns lead.
+    pub(crate) namespaces: [Namespace; THREAD_NAMESPACES.len()],
 }
 
 /// An open descriptor as /proc shows it.
@@ -204,7 +214,7 @@ impl ProcessView {
     /// Reads all of it. A thread or a descriptor that goes away meanwhile is left out.
     pub fn read(pid: i32) -> Result<Self, Error> {
         let status = parse(pid, "status", procfs::status::parse)?;
-        let threads = threads(pid)?;
+        let threads = threads::read(pid)?;
         Ok(Self {
             pid,
             status,
@@ -220,6 +230,12 @@ impl ProcessView {
     /// Its pid, and the tids of its threads.
     pub fn task_ids(&self) -> (i32, Vec<i32>) {
         (self.pid, self.threads.iter().map(|thread| thread.tid).collect())
+    }
+
+    /// A thread of it.
+    pub fn thread(&self, tid: i32) -> Option<&ThreadView> {
+        let index = self.threads.binary_search_by_key(&tid, |thread| thread.tid).ok()?;
+        self.threads.get(index)
     }
 
     /// The plain mappings, without their accounting.
@@ -241,10 +257,30 @@ impl ProcessView {
 }
 
 fn read(pid: i32, name: &str) -> Result<Vec<u8>, Error> {
-    std::fs::read(format!("/proc/{pid}/{name}")).map_err(|error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ESRCH) => Error::NoSuchProcess { pid },
-        _ => Error::proc(pid, name, error),
-    })
+    let mut bytes = Vec::new();
+    match read_into(CWD, format!("/proc/{pid}/{name}").as_str(), &mut bytes) {
+        Ok(()) => Ok(bytes),
+        Err(Errno::NOENT | Errno::SRCH) => Err(Error::NoSuchProcess { pid }),
+        Err(errno) => Err(Error::proc(pid, name, rekindle_sys::errno_text(errno))),
+    }
+}
+
+/// Reads a whole file of /proc into `bytes`, in as few calls as there can be: its size is not known before, and most
+/// are smaller than a page.
+fn read_into(dir: BorrowedFd<'_>, path: impl Arg, bytes: &mut Vec<u8>) -> rekindle_sys::Result<()> {
+    const PIECE: usize = 8192;
+    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    bytes.clear();
+    loop {
+        if bytes.capacity() - bytes.len() < PIECE {
+            bytes.reserve(bytes.len().max(PIECE));
+        }
+        match rustix::io::read(&file, spare_capacity(bytes)) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// Reads a file below /proc/PID and takes it apart.
@@ -254,18 +290,6 @@ pub(crate) fn parse<T>(
     parser: fn(&[u8]) -> Result<T, procfs::ParseError>,
 ) -> Result<T, Error> {
     parser(&read(pid, name)?).map_err(|error| Error::proc(pid, name, error))
-}
-
-fn threads(pid: i32) -> Result<Vec<ThreadView>, Error> {
-    let mut threads = Vec::new();
-    for tid in rekindle_tracee::freeze::thread_ids(pid)? {
-        match parse(pid, &format!("task/{tid}/status"), procfs::status::parse) {
-            Ok(status) => threads.push(ThreadView { tid, status }),
-            Err(Error::NoSuchProcess { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(threads)
 }
 
 fn fds(pid: i32) -> Result<Vec<FdView>, Error> {

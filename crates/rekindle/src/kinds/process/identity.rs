@@ -6,7 +6,7 @@
 use super::super::{Phase, ProcessKind};
 use crate::error::Error;
 use crate::refusal::Refusals;
-use crate::view::ProcessView;
+use crate::view::{Namespace, ProcessView, THREAD_NAMESPACES, ThreadView};
 use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_tracee::{Answers, Batch, StoppedTask};
 use std::cmp::Ordering;
@@ -79,20 +79,29 @@ const NAMESPACES: [&str; 6] = ["net", "ipc", "uts", "user", "cgroup", "time"];
 
 /// Each thread must live in the namespaces that we live in, as they are not captured.
 fn survey_namespaces(view: &ProcessView, refusals: &mut Refusals) {
+    let mut refuse = |who: String, name: &str| {
+        refusals.add(
+            "namespace",
+            who,
+            format!("it lives in another {name} namespace"),
+            "run rekindle inside that namespace (nsenter(1))",
+        );
+    };
     for name in NAMESPACES {
         // A kernel without that kind of namespace has no such link.
         let Ok(ours) = std::fs::read_link(format!("/proc/self/ns/{name}")) else { continue };
-        let is_elsewhere = |tid: i32| {
-            let path = format!("/proc/{}/task/{tid}/ns/{name}", view.pid);
-            std::fs::read_link(path).is_ok_and(|theirs| theirs != ours)
+        if std::fs::read_link(format!("/proc/{}/ns/{name}", view.pid)).is_ok_and(|theirs| theirs != ours) {
+            refuse(format!("thread {}", view.pid), name);
+        }
+    }
+    let Some(leader) = view.thread(view.pid) else { return };
+    for (kind, name) in THREAD_NAMESPACES.iter().enumerate() {
+        let is_elsewhere = |thread: &&ThreadView| {
+            let theirs = thread.namespaces[kind];
+            theirs != Namespace::default() && theirs != leader.namespaces[kind]
         };
-        if let Some(thread) = view.threads.iter().find(|thread| is_elsewhere(thread.tid)) {
-            refusals.add(
-                "namespace",
-                format!("thread {}", thread.tid),
-                format!("it lives in another {name} namespace"),
-                "run rekindle inside that namespace (nsenter(1))",
-            );
+        if let Some(thread) = view.threads.iter().find(is_elsewhere) {
+            refuse(format!("thread {}", thread.tid), name);
         }
     }
 }

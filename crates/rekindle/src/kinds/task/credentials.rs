@@ -108,7 +108,7 @@ impl TaskKind for Credentials {
     }
 
     fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
-        let thread = view.threads.iter().find(|thread| thread.tid == task.tid());
+        let thread = view.thread(task.tid());
         let gone = || Error::proc(view.pid, format!("task/{}/status", task.tid()), "it was not there");
         Ok(Record::of(&thread.ok_or_else(gone)?.status))
     }

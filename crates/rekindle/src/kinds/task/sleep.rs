@@ -70,7 +70,7 @@ impl TaskKind for Sleep {
 
     fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
         let none = Record { nr: -1, ..Record::default() };
-        let regs = task.regs()?;
+        let regs = task.found()?.regs;
         if regs.in_syscall().is_none() || regs.syscall_result() != RESTART_BLOCK {
             return Ok(none);
         }
@@ -103,8 +103,7 @@ impl TaskKind for Sleep {
 
 /// Whether the sleep that was seen before the freeze is the one that the freeze has interrupted.
 fn is_same_sleep(wait: &Wait, view: &ProcessView, tid: i32) -> bool {
-    let thread = view.threads.iter().find(|thread| thread.tid == tid);
-    let switches = thread.and_then(|thread| voluntary_switches(&thread.status));
+    let switches = view.thread(tid).and_then(|thread| voluntary_switches(&thread.status));
     // Going to sleep once, and into our stop.
     switches.is_some_and(|switches| switches <= wait.voluntary_switches + 1)
 }
