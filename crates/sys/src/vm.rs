@@ -22,6 +22,47 @@ pub fn write(pid: i32, address: u64, bytes: &[u8]) -> Result<usize> {
     check(count as libc::c_long).map(|n| n as usize)
 }
 
+/// Writes `bytes` piece after piece to places (address and length) of another process's memory, as many as the kernel
+/// takes at a time; tells how many bytes were written (process_vm_writev(2)), which are fewer when a page cannot be
+/// written to.
+pub fn write_pieces(pid: i32, pieces: &[(u64, usize)], bytes: &[u8]) -> Result<usize> {
+    let mut rest = bytes;
+    for some in pieces.chunks(PIECES_MAX) {
+        let remote: Vec<libc::iovec> = some
+            .iter()
+            .map(|(address, len)| libc::iovec { iov_base: *address as *mut _, iov_len: *len })
+            .collect();
+        let len = some.iter().map(|(_, len)| len).sum();
+        let Some((these, after)) = rest.split_at_checked(len) else { return Err(Errno::INVAL) };
+        let local = libc::iovec { iov_base: these.as_ptr().cast_mut().cast(), iov_len: len };
+        // SAFETY: `local` describes a live buffer that is only read, `remote` points to as many live structures as
+        // told; the addresses in them are only used in `pid`.
+        let count = unsafe {
+            libc::process_vm_writev(
+                pid,
+                &raw const local,
+                1,
+                remote.as_ptr(),
+                remote.len() as libc::c_ulong,
+                0,
+            )
+        };
+        let count = match check(count as libc::c_long) {
+            Ok(count) => count as usize,
+            Err(_) if rest.len() < bytes.len() => 0,
+            Err(errno) => return Err(errno),
+        };
+        if count < len {
+            return Ok(bytes.len() - rest.len() + count);
+        }
+        rest = after;
+    }
+    Ok(bytes.len() - rest.len())
+}
+
+/// `UIO_MAXIOV` (include/uapi/linux/uio.h).
+const PIECES_MAX: usize = 1024;
+
 bitflags::bitflags! {
     /// `PAGE_IS_*`: what `PAGEMAP_SCAN` tells of a page (include/uapi/linux/fs.h).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,8 +1,8 @@
 //! The contents of memory, from a frozen tree into page frames.
 //!
 //! `PAGEMAP_SCAN` tells which pages a process has of its own: present or swapped, not the file's, not the page of
-//! zeros. They are read in pieces of up to 1 MiB straight into the buffer that is then written, while another thread
-//! seals and writes the one before.
+//! zeros. They are read in pieces of up to 1 MiB straight into the buffer that is then sealed and written: by another
+//! thread, while this one reads on.
 
 use crate::error::Error;
 use crate::fault;
@@ -12,7 +12,7 @@ use crate::kinds::mem::shared::{Object, SharedTable};
 use crate::record::{Plan, ProcessPlan, space_of_process};
 use crate::view::TreeView;
 use crossbeam_channel::{Receiver, Sender, bounded};
-use rekindle_image::{Codec, PageBuffer, Writer};
+use rekindle_image::{Codec, PageBuffer, SealedPages, Writer};
 use rekindle_procfs::pagemap;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
 use rekindle_sys::{Errno, PAGE_SIZE};
@@ -85,7 +85,7 @@ impl<'a> Memory<'a> {
         codec: Codec,
         progress: Option<&(dyn Fn(Progress) + Sync)>,
     ) -> Result<u64, Error> {
-        let (full, to_write) = bounded::<PageBuffer>(BUFFERS);
+        let (full, to_write) = bounded::<SealedPages>(BUFFERS);
         let (empty, to_fill) = bounded::<PageBuffer>(BUFFERS);
         for _ in 0..BUFFERS {
             let _ = empty.send(PageBuffer::new()); // the receiver is right here
@@ -93,9 +93,9 @@ impl<'a> Memory<'a> {
         std::thread::scope(|scope| {
             let writing = std::thread::Builder::new()
                 .name("writer".into())
-                .spawn_scoped(scope, move || write_all(writer, codec, &to_write, &empty))
+                .spawn_scoped(scope, move || write_all(writer, &to_write, &empty))
                 .map_err(|error| Error::io("starting a thread", &error))?;
-            let filled = Filler::new(self, full, to_fill, progress).fill();
+            let filled = Filler::new(self, codec, full, to_fill, progress).fill();
             // The filler is gone, and with it the sending end: the writer comes to its end.
             let written = writing.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             // A writer that failed is why the filler could not go on.
@@ -130,16 +130,12 @@ fn ranges_to_save(
 
 fn write_all<W: Write>(
     writer: &mut Writer<W>,
-    codec: Codec,
-    to_write: &Receiver<PageBuffer>,
+    to_write: &Receiver<SealedPages>,
     empty: &Sender<PageBuffer>,
 ) -> Result<(), Error> {
-    for buffer in to_write {
-        let mut sealed = buffer.seal(codec);
+    for mut sealed in to_write {
         writer.pages(&mut sealed)?;
-        let mut buffer = sealed.into_buffer();
-        buffer.clear();
-        let _ = empty.send(buffer); // the filler may be done
+        let _ = empty.send(sealed.into_buffer()); // the filler may be done
     }
     Ok(())
 }
@@ -147,7 +143,8 @@ fn write_all<W: Write>(
 /// Fills buffers with what is in memory.
 struct Filler<'a> {
     memory: &'a Memory<'a>,
-    full: Sender<PageBuffer>,
+    codec: Codec,
+    full: Sender<SealedPages>,
     to_fill: Receiver<PageBuffer>,
     progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     buffer: PageBuffer,
@@ -163,11 +160,21 @@ fn writer_is_gone() -> Error {
 impl<'a> Filler<'a> {
     fn new(
         memory: &'a Memory<'a>,
-        full: Sender<PageBuffer>,
+        codec: Codec,
+        full: Sender<SealedPages>,
         to_fill: Receiver<PageBuffer>,
         progress: Option<&'a (dyn Fn(Progress) + Sync)>,
     ) -> Self {
-        Self { memory, full, to_fill, progress, buffer: PageBuffer::new(), bytes: 0, passed_half: false }
+        Self {
+            memory,
+            codec,
+            full,
+            to_fill,
+            progress,
+            buffer: PageBuffer::new(),
+            bytes: 0,
+            passed_half: false,
+        }
     }
 
     fn fill(mut self) -> Result<u64, Error> {
@@ -190,7 +197,8 @@ impl<'a> Filler<'a> {
         let next = self.to_fill.recv().map_err(|_| writer_is_gone())?;
         let full = std::mem::replace(&mut self.buffer, next);
         self.bytes += full.data().len() as u64;
-        self.full.send(full).map_err(|_| writer_is_gone())?;
+        // Sealed here, where what was read is still in the processor's cache, and the writer waits for the disk alone.
+        self.full.send(full.seal(self.codec)).map_err(|_| writer_is_gone())?;
         if let Some(progress) = self.progress {
             progress(Progress { done: self.bytes, total: self.memory.expected.max(self.bytes) });
         }

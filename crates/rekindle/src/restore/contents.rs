@@ -1,7 +1,15 @@
 //! The contents of memory, from page frames into place.
 //!
-//! A thread reads and verifies frames while this one writes those before into the processes, which are born as their pages
-//! come.
+//! A thread reads and verifies frames; this one finds out where they go, and sees to it that the processes are born as their
+//! pages come. It writes them there, too, together with others where there is more than one processor, as that is what
+//! takes longest: the memory is fresh, and each page of it is a fault. A process is born only when all that was handed out
+//! before is in place, since its memory is a copy of its parent's.
+//!
+//! ```text
+//!  reader ── frames ── this thread ──┬── process born ── frame placed
+//!     '                              '-- frame handed to a filler, if one is free ── placed
+//!     '--- empty buffers ----------------'
+//! ```
 
 use super::memory::{Arena, Rebuild};
 use super::nest::Nest;
@@ -9,15 +17,19 @@ use super::spool::PageSource;
 use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::record::{Plan, process_of_space};
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use rekindle_image::{PageBuffer, Run};
-use rekindle_sys::vm;
+use rekindle_sys::{Errno, vm};
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::thread::{Builder, Scope};
 
-/// Buffers in use at a time, 1 MiB each.
-const BUFFERS: usize = 4;
+/// Buffers in use at a time, 1 MiB each: one is read, one waits, and one for each thread that places.
+const BUFFERS: usize = 3 + FILLERS_MAX;
+/// The most threads that place pages beside the first one.
+const FILLERS_MAX: usize = 3;
 
 /// The memory of a tree that is being filled.
 pub(super) struct Filling<'a> {
@@ -26,7 +38,7 @@ pub(super) struct Filling<'a> {
     /// Mappings (by place of the process, and start) that got pages.
     filled: BTreeSet<(usize, u64)>,
     bytes: u64,
-    target: Option<Target>,
+    target: Option<Arc<Target>>,
 }
 
 /// The process that is written to.
@@ -55,23 +67,11 @@ impl<'a> Filling<'a> {
             let _ = empty.send(PageBuffer::new()); // the receiver is right here
         }
         std::thread::scope(|scope| {
-            let reading = std::thread::Builder::new()
+            let reading = Builder::new()
                 .name("reader".into())
                 .spawn_scoped(scope, move || read_all(source, first, &full, &to_read))
                 .map_err(|error| Error::io("starting a thread", &error))?;
-            let mut placed = Ok(());
-            for mut buffer in to_place {
-                placed = placed.and_then(|()| self.place(nest, &buffer));
-                if placed.is_err() {
-                    break;
-                }
-                if let Some(progress) = progress {
-                    progress(Progress { done: self.bytes, total: self.bytes });
-                }
-                buffer.clear();
-                let _ = empty.send(buffer); // the reader may be done
-            }
-            drop(empty);
+            let placed = self.place_all(nest, to_place, &mut Fillers::start(scope, empty), progress);
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             placed?;
             read?;
@@ -79,13 +79,45 @@ impl<'a> Filling<'a> {
         })
     }
 
-    fn place(&mut self, nest: &mut Nest<'_>, buffer: &PageBuffer) -> Result<(), Error> {
-        for (run, bytes) in buffer.iter() {
-            let (index, address) = self.address(&run)?;
-            nest.advance_to(index)?;
+    fn place_all(
+        &mut self,
+        nest: &mut Nest<'_>,
+        to_place: Receiver<PageBuffer>,
+        fillers: &mut Fillers,
+        progress: Option<&(dyn Fn(Progress) + Sync)>,
+    ) -> Result<(), Error> {
+        for buffer in to_place {
+            self.bytes += buffer.data().len() as u64;
+            self.place(nest, buffer, fillers)?;
+            if let Some(progress) = progress {
+                progress(Progress { done: self.bytes, total: self.bytes });
+            }
+        }
+        fillers.finish()
+    }
+
+    fn place(&mut self, nest: &mut Nest<'_>, buffer: PageBuffer, fillers: &mut Fillers) -> Result<(), Error> {
+        let mut places = Vec::with_capacity(buffer.runs().len());
+        for run in buffer.runs() {
+            places.push((self.address(run)?, run.bytes()));
+        }
+        let mut of_process = places.chunk_by(|(a, _), (b, _)| a.0 == b.0).peekable();
+        let mut from = 0;
+        while let Some(some) = of_process.next() {
+            let index = some[0].0.0;
+            if !nest.has(index) {
+                fillers.finish()?;
+                nest.advance_to(index)?;
+            }
             self.aim_at(nest.pid_now(index))?;
-            self.write(address, bytes)?;
-            self.bytes += bytes.len() as u64;
+            let pieces: Vec<(u64, usize)> = some.iter().map(|((_, address), len)| (*address, *len)).collect();
+            let len: usize = pieces.iter().map(|(_, len)| len).sum();
+            let target = self.target()?.clone();
+            if of_process.peek().is_none() {
+                return fillers.place(Errand { target, pieces, buffer, from });
+            }
+            target.write_pieces(&pieces, &buffer.data()[from..])?;
+            from += len;
         }
         Ok(())
     }
@@ -119,29 +151,13 @@ impl<'a> Filling<'a> {
         if self.target.as_ref().is_none_or(|target| target.pid != pid) {
             let mem = OpenOptions::new().write(true).open(format!("/proc/{pid}/mem"));
             let mem = mem.map_err(|error| Error::proc(pid, "mem", error))?;
-            self.target = Some(Target { pid, mem });
+            self.target = Some(Arc::new(Target { pid, mem }));
         }
         Ok(())
     }
 
-    fn target(&self) -> Result<&Target, Error> {
+    fn target(&self) -> Result<&Arc<Target>, Error> {
         self.target.as_ref().ok_or_else(|| Error::Nonsense("pages come before any process".into()))
-    }
-
-    /// Writes memory: the quick way, and past the protection of a mapping where that fails.
-    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        let quick = vm::write(self.target()?.pid, address, bytes).unwrap_or(0);
-        if quick == bytes.len() {
-            return Ok(());
-        }
-        self.force(address + quick as u64, &bytes[quick..])
-    }
-
-    fn force(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
-        let Target { pid, mem } = self.target()?;
-        let failed =
-            |error: std::io::Error| Error::proc(*pid, "mem", format!("writing at {address:x}: {error}"));
-        mem.write_all_at(bytes, address).map_err(failed)
     }
 
     /// What is written to a process beside its pages: code over another kernel's vDSO, and a page in each mapping that
@@ -155,17 +171,118 @@ impl<'a> Filling<'a> {
         let mut touched = Vec::new();
         if let Some((address, code)) = rebuild.old_vdso()? {
             self.aim_at(pid)?;
-            self.force(address, &code)?;
+            self.target()?.force(address, &code)?;
         }
         for mapping in rebuild.to_touch() {
             if self.filled.contains(&(index, mapping.start)) {
                 continue;
             }
             self.aim_at(pid)?;
-            self.force(mapping.start, &[0])?;
+            self.target()?.force(mapping.start, &[0])?;
             touched.push(mapping.start);
         }
         Ok(touched)
+    }
+}
+
+impl Target {
+    /// Writes bytes piece after piece: the quick way, and past the protection of a mapping where that fails.
+    fn write_pieces(&self, pieces: &[(u64, usize)], bytes: &[u8]) -> Result<(), Error> {
+        let mut quick = vm::write_pieces(self.pid, pieces, bytes).unwrap_or(0);
+        let mut rest = bytes;
+        for (index, (address, len)) in pieces.iter().enumerate() {
+            let (piece, after) = rest.split_at(*len);
+            if quick < *len {
+                self.force(address + quick as u64, &piece[quick..])?;
+                // What comes after may be as easy as what came before.
+                quick = *len + vm::write_pieces(self.pid, &pieces[index + 1..], after).unwrap_or(0);
+            }
+            quick -= len;
+            rest = after;
+        }
+        Ok(())
+    }
+
+    fn force(&self, address: u64, bytes: &[u8]) -> Result<(), Error> {
+        let failed =
+            |error: std::io::Error| Error::proc(self.pid, "mem", format!("writing at {address:x}: {error}"));
+        self.mem.write_all_at(bytes, address).map_err(failed)
+    }
+}
+
+/// Pages that wait to be placed in a process.
+struct Errand {
+    target: Arc<Target>,
+    /// Where they go: address and length of each piece.
+    pieces: Vec<(u64, usize)>,
+    buffer: PageBuffer,
+    /// Where in the buffer they begin.
+    from: usize,
+}
+
+impl Errand {
+    fn run(self) -> Result<PageBuffer, Error> {
+        self.target.write_pieces(&self.pieces, &self.buffer.data()[self.from..])?;
+        let mut buffer = self.buffer;
+        buffer.clear();
+        Ok(buffer)
+    }
+}
+
+/// Threads that place pages.
+struct Fillers {
+    errands: Sender<Errand>,
+    done: Receiver<Result<(), Error>>,
+    empty: Sender<PageBuffer>,
+    /// Errands handed out whose end has not been seen.
+    open: usize,
+}
+
+impl Fillers {
+    /// Starts them: one fewer than there are processors. They end when this is dropped.
+    fn start<'scope>(scope: &'scope Scope<'scope, '_>, empty: Sender<PageBuffer>) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        // An errand can be handed only to one who waits for it.
+        let (errands, to_run) = bounded::<Errand>(0);
+        let (report, done) = unbounded();
+        for _ in 0..(processors - 1).min(FILLERS_MAX) {
+            let (to_run, report, empty) = (to_run.clone(), report.clone(), empty.clone());
+            let work = move || {
+                for errand in to_run {
+                    let placed = errand.run().map(|buffer| drop(empty.send(buffer))); // the reader may be done
+                    let _ = report.send(placed); // nobody listens after a failure
+                }
+            };
+            if Builder::new().name("filler".into()).spawn_scoped(scope, work).is_err() {
+                break; // the threads there are do it all
+            }
+        }
+        Self { errands, done, empty, open: 0 }
+    }
+
+    /// Hands an errand to one that is free, or runs it right here.
+    fn place(&mut self, errand: Errand) -> Result<(), Error> {
+        while let Ok(placed) = self.done.try_recv() {
+            self.open -= 1;
+            placed?;
+        }
+        match self.errands.try_send(errand) {
+            Ok(()) => self.open += 1,
+            Err(not_sent) => drop(self.empty.send(not_sent.into_inner().run()?)), // the reader may be done
+        }
+        Ok(())
+    }
+
+    /// Waits until everything that was handed out is in place.
+    fn finish(&mut self) -> Result<(), Error> {
+        while self.open > 0 {
+            self.open -= 1;
+            match self.done.recv() {
+                Ok(placed) => placed?,
+                Err(_) => return Err(Error::call("placing pages", Errno::PIPE)),
+            }
+        }
+        Ok(())
     }
 }
 

@@ -123,6 +123,11 @@ impl<'a> Nest<'a> {
         Ok(())
     }
 
+    /// Whether a process has been born and mapped.
+    pub(super) fn has(&self, index: usize) -> bool {
+        index < self.mapped
+    }
+
     /// Births up to a process, which is mapped then. Those before it have been filled.
     pub(super) fn advance_to(&mut self, index: usize) -> Result<(), Error> {
         while self.mapped <= index {
