@@ -168,6 +168,15 @@ pub fn parse(text: &[u8]) -> Result<Vec<Entry>, ParseError> {
     Ok(reader.done)
 }
 
+/// How many bytes at the start of a part of the file are whole mappings, for whoever reads it in parts.
+#[must_use]
+pub fn end_of_whole_entries(part: &[u8]) -> usize {
+    let whole_lines = memchr::memrchr(b'\n', part).map_or(&[][..], |end| &part[..end]);
+    let Some(last) = memchr::memmem::rfind(whole_lines, b"\nVmFlags:") else { return 0 };
+    let rest = whole_lines.get(last + 1..).unwrap_or_default();
+    last + 1 + memchr::memchr(b'\n', rest).unwrap_or(rest.len()) + 1
+}
+
 /// What has been read so far.
 struct Reader {
     /// The names of the entry before; the next one most likely has the same.
@@ -412,6 +421,18 @@ Locked:                8 kB
 THPeligible:           1
 VmFlags: rd wr mr mw me gd lo ac sl 
 ";
+
+    #[test]
+    fn parts_end_where_a_mapping_does() {
+        let whole: Vec<Entry> = parse(SAMPLE).unwrap();
+        assert_eq!(end_of_whole_entries(SAMPLE), SAMPLE.len());
+        for cut in 0..SAMPLE.len() {
+            let end = end_of_whole_entries(&SAMPLE[..cut]);
+            assert!(end <= cut);
+            let parts = [parse(&SAMPLE[..end]).unwrap(), parse(&SAMPLE[end..]).unwrap()].concat();
+            assert_eq!(parts, whole, "cut at {cut}");
+        }
+    }
 
     #[test]
     fn two_real_mappings() {

@@ -1,5 +1,6 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
+mod mappings;
 mod threads;
 
 pub(crate) use threads::{Namespace, THREAD_NAMESPACES};
@@ -16,14 +17,11 @@ use rekindle_procfs::smaps;
 use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
 use rekindle_sys::Errno;
-use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::fs::{open_flags as o, read_whole};
 use rekindle_tracee::FrozenTree;
 use rekindle_tracee::tree::children_of;
-use rustix::buffer::spare_capacity;
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::path::Arg;
+use rustix::fs::CWD;
 use std::collections::HashMap;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
@@ -219,7 +217,7 @@ impl ProcessView {
             pid,
             status,
             stat: parse(pid, "stat", procfs::stat::parse)?,
-            mappings: parse(pid, "smaps", smaps::parse)?,
+            mappings: mappings::read(pid)?,
             fds: fds(pid)?,
             limits: parse(pid, "limits", procfs::limits::parse)?,
             threads,
@@ -258,28 +256,10 @@ impl ProcessView {
 
 fn read(pid: i32, name: &str) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
-    match read_into(CWD, format!("/proc/{pid}/{name}").as_str(), &mut bytes) {
+    match read_whole(CWD, &format!("/proc/{pid}/{name}"), &mut bytes) {
         Ok(()) => Ok(bytes),
         Err(Errno::NOENT | Errno::SRCH) => Err(Error::NoSuchProcess { pid }),
         Err(errno) => Err(Error::proc(pid, name, rekindle_sys::errno_text(errno))),
-    }
-}
-
-/// Reads a whole file of /proc into `bytes`, in as few calls as there can be: its size is not known before, and most
-/// are smaller than a page.
-fn read_into(dir: BorrowedFd<'_>, path: impl Arg, bytes: &mut Vec<u8>) -> rekindle_sys::Result<()> {
-    const PIECE: usize = 8192;
-    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    bytes.clear();
-    loop {
-        if bytes.capacity() - bytes.len() < PIECE {
-            bytes.reserve(bytes.len().max(PIECE));
-        }
-        match rustix::io::read(&file, spare_capacity(bytes)) {
-            Ok(0) => return Ok(()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
     }
 }
 

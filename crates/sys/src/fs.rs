@@ -1,8 +1,8 @@
 //! Files: what `rustix` has no call for.
 
-use crate::{Result, check};
-use rustix::fs::{Mode, OFlags};
-use std::os::fd::AsRawFd;
+use crate::{Errno, Result, check};
+use rustix::fs::{Mode, OFlags, openat};
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// `O_*` bits that are the state of an open file description, not an order to open(2) (open(2); `O_LARGEFILE` is
 /// set by the kernel on 64-bit opens).
@@ -24,6 +24,30 @@ pub mod open_flags {
     pub const NOATIME: u32 = 0o1_000_000;
     pub const PATH: u32 = 0o10_000_000;
     pub const TMPFILE: u32 = 0o20_200_000;
+}
+
+/// Reads a whole file into `bytes`, from its start, whatever they held before. Made for /proc, in as few calls as there
+/// can be: the size of a file there is not known before it is read, and most are smaller than a page. `path` begins at
+/// `dir`.
+pub fn read_whole(dir: BorrowedFd<'_>, path: &str, bytes: &mut Vec<u8>) -> Result<()> {
+    const PIECE: usize = 8192;
+    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    bytes.clear();
+    loop {
+        if bytes.capacity() - bytes.len() < PIECE {
+            bytes.reserve(bytes.len().max(PIECE));
+        }
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(bytes)) {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Opens a directory to begin paths at it. `path` begins at `dir`.
+pub fn open_directory(dir: BorrowedFd<'_>, path: &str) -> Result<std::os::fd::OwnedFd> {
+    openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
 /// Makes orphans of our descendants children of ours (`PR_SET_CHILD_SUBREAPER`).

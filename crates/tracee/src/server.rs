@@ -17,6 +17,9 @@ use zerocopy::{FromBytes, IntoBytes};
 /// How often a wait for a task looks whether it has died.
 const LIVENESS: Duration = Duration::from_millis(20);
 
+/// How often we give way to the task before we sleep until it is done: most batches take less time than being woken.
+pub(crate) const YIELDS: u32 = 100;
+
 /// One task serving batches.
 pub struct Server {
     tid: i32,
@@ -154,11 +157,17 @@ impl Server {
 
     fn await_done(&mut self) -> Result<()> {
         let before = self.done;
+        let mut yields = 0;
         loop {
             let now = self.word(control::DONE).load(Ordering::SeqCst);
             if now != before {
                 self.done = now;
                 break;
+            }
+            if yields < YIELDS {
+                yields += 1;
+                std::thread::yield_now();
+                continue;
             }
             call(self.tid, "waiting for the task", futex::wait(self.word(control::DONE), now, LIVENESS))?;
             if self.word(control::DONE).load(Ordering::SeqCst) == before {

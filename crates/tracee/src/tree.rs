@@ -13,7 +13,10 @@ use crate::Result;
 use crate::error::TraceeError;
 use crate::freeze::{Frozen, thread_ids};
 use rekindle_procfs::State;
+use rekindle_sys::fs::{open_directory, read_whole};
+use rustix::fs::CWD;
 use std::collections::BTreeSet;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 /// A tree of processes, all of whose threads we hold stopped. Dropping it lets them go on.
@@ -97,10 +100,13 @@ fn state(pid: i32) -> Option<State> {
 
 /// The children of a process, from /proc/PID/task/TID/children of each thread (needs CONFIG_PROC_CHILDREN).
 pub fn children_of(pid: i32) -> Result<Vec<i32>> {
-    let mut children = Vec::new();
+    let (mut children, mut bytes) = (Vec::new(), Vec::new());
+    let threads = open_directory(CWD, &format!("/proc/{pid}/task")).map_err(|_| TraceeError::Gone { pid })?;
     for tid in thread_ids(pid)? {
         // A thread may end meanwhile; its children are then those of another.
-        let Ok(bytes) = std::fs::read(format!("/proc/{pid}/task/{tid}/children")) else { continue };
+        if read_whole(threads.as_fd(), &format!("{tid}/children"), &mut bytes).is_err() {
+            continue;
+        }
         children.extend(rekindle_procfs::children::parse(&bytes).unwrap_or_default());
     }
     Ok(children)

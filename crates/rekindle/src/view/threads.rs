@@ -1,10 +1,11 @@
 //! What /proc tells of each thread, read from /proc/PID/task with short paths, as a process can have thousands.
 
-use super::{ThreadView, read_into};
+use super::ThreadView;
 use crate::error::Error;
 use rekindle_procfs as procfs;
 use rekindle_sys::Errno;
-use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat_raw};
+use rekindle_sys::fs::{open_directory, read_whole};
+use rustix::fs::{CWD, readlinkat_raw};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The namespaces that threads of one process can differ in. All have the same user and time namespace, as no process
@@ -22,7 +23,7 @@ const THREADS_PER_READER: usize = 128;
 pub(super) fn read(pid: i32) -> Result<Vec<ThreadView>, Error> {
     let mut tids = rekindle_tracee::freeze::thread_ids(pid)?;
     tids.sort_unstable();
-    let dir = open_dir(CWD, &format!("/proc/{pid}/task")).map_err(|_| Error::NoSuchProcess { pid })?;
+    let dir = open_directory(CWD, &format!("/proc/{pid}/task")).map_err(|_| Error::NoSuchProcess { pid })?;
     let readers = tids.len().div_ceil(THREADS_PER_READER).min(available_processors());
     let parts = tids.chunks(tids.len().div_ceil(readers.max(1)).max(1));
     let mut views = Vec::with_capacity(tids.len());
@@ -49,7 +50,7 @@ fn read_part(pid: i32, dir: &OwnedFd, tids: &[i32]) -> Result<Vec<ThreadView>, E
     let mut views = Vec::with_capacity(tids.len());
     let mut bytes = Vec::new();
     for tid in tids {
-        match read_into(dir.as_fd(), format!("{tid}/status").as_str(), &mut bytes) {
+        match read_whole(dir.as_fd(), &format!("{tid}/status"), &mut bytes) {
             Ok(()) => {}
             Err(Errno::NOENT | Errno::SRCH) => continue,
             Err(errno) => {
@@ -66,14 +67,10 @@ fn read_part(pid: i32, dir: &OwnedFd, tids: &[i32]) -> Result<Vec<ThreadView>, E
 
 fn namespaces(dir: BorrowedFd<'_>, tid: i32) -> [Namespace; THREAD_NAMESPACES.len()] {
     let mut found = [Namespace::default(); THREAD_NAMESPACES.len()];
-    if let Ok(ns) = open_dir(dir, &format!("{tid}/ns")) {
+    if let Ok(ns) = open_directory(dir, &format!("{tid}/ns")) {
         for (name, link) in THREAD_NAMESPACES.iter().zip(&mut found) {
             let _ = readlinkat_raw(&ns, *name, link.as_mut_slice()); // a kernel without that kind has no such link
         }
     }
     found
-}
-
-fn open_dir(dir: BorrowedFd<'_>, path: &str) -> rekindle_sys::Result<OwnedFd> {
-    openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }

@@ -21,16 +21,13 @@ use crate::boot::ALL_SIGNALS;
 use crate::borrowed::Borrowed;
 use crate::control;
 use crate::error::{TraceeError, call};
-use crate::server::Part;
+use crate::server::{Part, YIELDS};
 use crate::steps::await_stop;
 use crate::{Result, StoppedTask};
 use rekindle_sys::arch::{Regs, StubEntry};
 use rekindle_sys::{Errno, futex, nr, ptrace, wait};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-/// How often we give way to a thread that is to answer before we sleep: being woken costs more than it takes to answer.
-const YIELDS: u32 = 200;
 
 /// A thread that is being asked.
 struct Asked {

@@ -357,11 +357,15 @@ pub fn ask_policies(
     hijack: &mut Hijack<'_>,
 ) -> Result<(), Error> {
     let mut batch = Batch::new();
-    let questions: Vec<_> =
-        records.iter().map(|record| policy::ask(Some(record.start), &mut batch)).collect();
+    let glances: Vec<_> = records.iter().map(|record| policy::glance(record.start, &mut batch)).collect();
     let answers = hijack.run(&batch)?;
-    for (record, question) in records.iter_mut().zip(&questions) {
-        let policy = policy::answer(question, &answers);
+    let governed = records.iter_mut().zip(&glances).filter(|(_, glance)| policy::governs(glance, &answers));
+    let mut batch = Batch::new();
+    let questions: Vec<_> =
+        governed.map(|(record, _)| (policy::ask(Some(record.start), &mut batch), record)).collect();
+    let answers = hijack.run(&batch)?;
+    for (question, record) in questions {
+        let policy = policy::answer(&question, &answers);
         record.policy = (policy.mode != 0 && policy != *of_task).then_some(policy);
     }
     Ok(())

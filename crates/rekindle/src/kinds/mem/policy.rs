@@ -38,12 +38,33 @@ pub struct Question {
     nodes: Data,
 }
 
+/// `MPOL_F_ADDR`
+const OF_ADDRESS: u64 = 2;
+
+/// A step that asks only whether there is a policy, which is cheaper for many addresses.
+pub struct Glance {
+    step: StepId,
+    mode: Data,
+}
+
+/// Asks whether a policy governs an address, its mapping's own or the task's.
+pub fn glance(address: u64, batch: &mut Batch) -> Glance {
+    let mode = batch.room(4);
+    let args = [mode.into(), 0.into(), 0.into(), address.into(), OF_ADDRESS.into()];
+    // ENOSYS in a kernel without NUMA.
+    Glance { step: batch.step_may_fail("get_mempolicy", nr::GET_MEMPOLICY, args), mode }
+}
+
+/// Whether one does.
+pub fn governs(glance: &Glance, answers: &Answers) -> bool {
+    answers.result(glance.step).is_ok() && answers.u32(glance.mode) != 0
+}
+
 /// Asks for the policy that governs an address, or for that of the task (get_mempolicy(2)). /proc/PID/numa_maps would
 /// tell as well, but walks all pages for it.
 pub fn ask(address: Option<u64>, batch: &mut Batch) -> Question {
-    const MPOL_F_ADDR: u64 = 2;
     let (mode, nodes) = (batch.room(4), batch.room(NODES / 8));
-    let flags = if address.is_some() { MPOL_F_ADDR } else { 0 };
+    let flags = if address.is_some() { OF_ADDRESS } else { 0 };
     let args = [mode.into(), nodes.into(), NODES.into(), address.unwrap_or(0).into(), flags.into()];
     // ENOSYS in a kernel without NUMA.
     Question { step: batch.step_may_fail("get_mempolicy", nr::GET_MEMPOLICY, args), mode, nodes }
