@@ -117,6 +117,17 @@ impl Ties {
         if by.stand_in { maker_pid(by) } else { Some(by.pid) }
     }
 
+    /// The process that another one can share memory or descriptors with: whoever clones it, unless that only stands in.
+    pub fn maker(&self, pid: i32) -> Option<i32> {
+        let birth = self.births.iter().find(|birth| birth.pid == pid)?;
+        let maker = match birth.maker {
+            Maker::Restorer => return None,
+            Maker::Parent(maker) | Maker::Sibling(maker) => maker,
+        };
+        let stands_in = self.births.iter().any(|birth| birth.pid == maker && birth.stand_in);
+        (!stands_in).then_some(maker)
+    }
+
     /// Pids that stand-ins and passing children need.
     pub fn passing_pids(&self) -> impl Iterator<Item = i32> {
         let stand_ins = self.births.iter().filter(|birth| birth.stand_in).map(|birth| birth.pid);

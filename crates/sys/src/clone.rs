@@ -88,10 +88,10 @@ pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> 
 pub enum Offspring {
     /// A thread of its process.
     Thread,
-    /// A child. What the two share beyond a fork: `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`, `CLONE_IO`, `CLONE_SYSVSEM`.
+    /// A child. What the two share beyond a fork: `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`, `CLONE_SIGHAND`...
     Child(u32),
-    /// A process with the same parent (`CLONE_PARENT`).
-    Sibling,
+    /// A process with the same parent (`CLONE_PARENT`), likewise.
+    Sibling(u32),
 }
 
 /// The bytes of a `struct clone_args` for a batch, with room for the address of one 32-bit tid (`set_tid`). The stack
@@ -109,7 +109,7 @@ pub fn clone_args(what: Offspring, exit_signal: i32, stack_base: u64, stack_len:
         }
         Offspring::Child(shared) => (shared.into(), exit_signal as u64),
         // The kernel takes the signal of whoever clones.
-        Offspring::Sibling => (libc::CLONE_PARENT as u64, 0),
+        Offspring::Sibling(shared) => (libc::CLONE_PARENT as u64 | u64::from(shared), 0),
     };
     let fields = [flags, 0, 0, 0, exit_signal, stack_base, stack_len, 0, 0, 1, 0];
     let mut bytes = [0; 88];

@@ -143,7 +143,7 @@ impl Nursery {
     /// takes its place; the process that was ends.
     pub fn pass_on(&mut self, root: Newborn, pid: i32) -> Result<Newborn> {
         let mut before = root;
-        let twin = self.clone_by(&mut before, pid, Offspring::Sibling, 0)?;
+        let twin = self.clone_by(&mut before, pid, Offspring::Sibling(0), 0)?;
         drop(before);
         Ok(twin)
     }

@@ -326,7 +326,8 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
     for view in &tree.processes {
         let index = place.get(&view.pid).ok_or(Error::NoSuchProcess { pid: view.pid })?;
         let frozen = &mut frozen.processes_mut()[*index];
-        processes.push(capture_process(view, frozen, &mut files, &mut shared)?);
+        let shares = sharing::with_maker(tree, view.pid);
+        processes.push(capture_process(view, shares, frozen, &mut files, &mut shared)?);
     }
     let (descriptions, tables) = fd::capture::capture(tree, &mut files, &mut shared)?;
     for (process, descriptors) in processes.iter_mut().zip(tables) {
@@ -347,6 +348,7 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
 /// All of a process but its descriptors, which others may share.
 fn capture_process(
     view: &ProcessView,
+    shares: u32,
     frozen: &mut Frozen,
     files: &mut FileTable,
     shared: &mut SharedTable,
@@ -354,12 +356,15 @@ fn capture_process(
     let leader = frozen.tasks().first().cloned().ok_or(Error::NoSuchProcess { pid: view.pid })?;
     let vdso = vdso::read(view.pid, view.mappings.iter().map(|entry| &entry.mapping))?;
     let mut process = Process::outside(view, &leader)?;
+    process.identity.shares = shares;
     let mut tasks = Vec::with_capacity(frozen.tasks().len());
     for task in frozen.tasks() {
         tasks.push(Task::outside(view, task)?);
     }
     let mut bounds = bounds::outside(view, files)?;
-    let mut mappings = mapping::capture(view, files, shared)?;
+    // Memory that is another process's, too, comes with that one.
+    let has_memory = !process.identity.shares(libc::CLONE_VM);
+    let mut mappings = if has_memory { mapping::capture(view, files, shared)? } else { Vec::new() };
     mapping::find_guards(view.pid, &mut mappings)?;
     ask(view, frozen, &mut process, &mut tasks, &mut bounds, &mut mappings)?;
     Ok(ProcessPlan { process, tasks, bounds, vdso, mappings, descriptors: Vec::new() })
@@ -377,6 +382,9 @@ fn find_inherited(
     for (index, view) in tree.processes.iter().enumerate() {
         let donor = tree.donor(view.pid).and_then(|donor| place.get(&donor)).filter(|donor| **donor < index);
         let Some(donor) = donor.copied() else { continue };
+        if processes[index].mappings.is_empty() || processes[donor].mappings.is_empty() {
+            continue;
+        }
         let (before, from_here) = processes.split_at_mut(index);
         if donor_table.as_ref().is_none_or(|(of, _)| *of != donor) {
             donor_table = Some((donor, inherit::PageTable::open(tree.processes[donor].pid)?));

@@ -1,34 +1,48 @@
 //! What processes share beyond a fork (clone(2): `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`, `CLONE_SIGHAND`), which threads do and
 //! processes hardly ever.
 //!
-//! kcmp(2) orders the resources of two tasks, so that those that are one are found by searching.
+//! A restored process shares it with whoever clones it, so that it must be shared with that one; anything else is refused.
 
 use crate::refusal::{Refusal, Refusals};
 use crate::view::TreeView;
 use rekindle_sys::task::{Kcmp, kcmp};
 use std::cmp::Ordering;
 
-/// What is looked at, and its name.
-const SHARED: [(Kcmp, &str); 4] = [
-    (Kcmp::Vm, "memory (CLONE_VM)"),
-    (Kcmp::Files, "descriptors (CLONE_FILES)"),
-    (Kcmp::Fs, "working directory and umask (CLONE_FS)"),
-    (Kcmp::Sighand, "signal handlers (CLONE_SIGHAND)"),
+/// What is looked at, the flag that makes it so, and its name.
+const SHARED: [(Kcmp, i32, &str); 4] = [
+    (Kcmp::Vm, libc::CLONE_VM, "memory (CLONE_VM)"),
+    (Kcmp::Files, libc::CLONE_FILES, "descriptors (CLONE_FILES)"),
+    (Kcmp::Fs, libc::CLONE_FS, "working directory and umask (CLONE_FS)"),
+    (Kcmp::Sighand, libc::CLONE_SIGHAND, "signal handlers (CLONE_SIGHAND)"),
 ];
 
-/// Refuses processes that share any of it.
+/// What a process shares with the one that clones it: `CLONE_*`.
+pub(super) fn with_maker(tree: &TreeView, pid: i32) -> u32 {
+    let Some(maker) = tree.ties.maker(pid) else { return 0 };
+    let shared = SHARED.iter().filter(|(what, ..)| is_one(maker, pid, *what));
+    shared.fold(0, |flags, (_, flag, _)| flags | *flag as u32)
+}
+
+/// Refuses processes that share any of it with another than that.
 pub(super) fn survey(tree: &TreeView, list: &mut Vec<Refusal>) {
-    for (what, noun) in SHARED {
+    for (what, _, noun) in SHARED {
         for (one, other) in pairs(tree, what) {
+            if tree.ties.maker(other).is_some_and(|maker| is_one(maker, other, what)) {
+                continue;
+            }
             let mut refusals = Refusals::of(other);
-            let why = format!("it shares its {noun} with process {one}, which cannot be captured yet");
+            let why = format!("it shares its {noun} with process {one}, which is not its parent");
             refusals.add("shared-process", "the process", why, "");
             list.extend(refusals.into_list());
         }
     }
 }
 
-/// Pairs of processes that share a resource.
+fn is_one(a: i32, b: i32, what: Kcmp) -> bool {
+    kcmp(a, b, what, 0, 0) == Ok(Ordering::Equal)
+}
+
+/// Processes that share a resource with one before them.
 fn pairs(tree: &TreeView, what: Kcmp) -> Vec<(i32, i32)> {
     let mut met: Vec<i32> = Vec::new();
     let mut found = Vec::new();

@@ -123,9 +123,14 @@ impl<'a> Rebuild<'a> {
         apart
     }
 
+    /// Whether it is that of the process that clones this one.
+    pub(super) fn is_shared(&self) -> bool {
+        self.process.process.identity.shares(libc::CLONE_VM)
+    }
+
     /// Whether it has memory of the process that clones it.
     pub(super) fn inherits(&self) -> bool {
-        self.inherited.iter().any(Option::is_some)
+        self.is_shared() || self.inherited.iter().any(Option::is_some)
     }
 
     /// Everything that the process was born with goes, but for the stub at `own`, and what it has from the process that

@@ -315,7 +315,7 @@ fn settle(
     rebuilds: &[Rebuild<'_>],
     spare: i32,
 ) -> Result<(), Error> {
-    for (index, rebuild) in rebuilds.iter().enumerate() {
+    for (index, rebuild) in rebuilds.iter().enumerate().filter(|(_, rebuild)| !rebuild.is_shared()) {
         let touched = filling.complete(index, nest.pid_now(index), rebuild)?;
         let mut batch = Batch::new();
         rebuild.settle(&touched, spare, &mut batch);
@@ -458,8 +458,9 @@ fn release(
         }
         final_regs.push(of_process);
     }
-    for (newborn, stopped) in newborns.iter_mut().zip(tasks) {
-        if let Some(leader) = stopped.first() {
+    let owns_memory = |process: &&ProcessPlan| !process.process.identity.shares(libc::CLONE_VM);
+    for ((newborn, process), stopped) in newborns.iter_mut().zip(&plan.processes).zip(tasks) {
+        if let Some(leader) = stopped.first().filter(|_| owns_memory(&process)) {
             newborn.unmap_stub(leader)?;
         }
     }

@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
 use crate::kinds::fd::restore::Layout;
+use crate::kinds::process::identity;
 use crate::record::Plan;
 use crate::ties::{Birth, Grouping, Maker, Ties};
 use rekindle_sys::clone::Offspring;
@@ -162,6 +163,10 @@ impl<'a> Nest<'a> {
     /// there is little to fork.
     fn map(&mut self, index: usize, mut batch: Batch) -> Result<(), Error> {
         let rebuild = &self.rebuilds[index];
+        if rebuild.is_shared() {
+            self.mapped += 1;
+            return self.run(index, &batch);
+        }
         let own = self.at(index)?.own_mapping();
         rebuild.empty(own, index > 0, &mut batch);
         self.run(index, &batch)?;
@@ -207,10 +212,11 @@ impl<'a> Nest<'a> {
         if self.newborns.contains_key(&birth.pid) {
             return Ok(());
         }
+        let shares = self.identity(birth.pid).map_or(0, |identity| identity.shares);
         let (maker, offspring) = match birth.maker {
             Maker::Restorer => return Err(Error::Nonsense("it has two roots".into())),
-            Maker::Parent(maker) => (maker, Offspring::Child(0)),
-            Maker::Sibling(maker) => (maker, Offspring::Sibling),
+            Maker::Parent(maker) => (maker, Offspring::Child(shares)),
+            Maker::Sibling(maker) => (maker, Offspring::Sibling(shares)),
         };
         if !birth.before_setsid {
             self.lead_session(maker)?;
@@ -225,6 +231,10 @@ impl<'a> Nest<'a> {
             self.lead_session(birth.pid)?;
         }
         Ok(())
+    }
+
+    fn identity(&self, pid: i32) -> Option<&'a identity::Record> {
+        self.places.get(&pid).map(|index| &self.plan.processes[*index].process.identity)
     }
 
     fn exit_signal(&self, pid: i32) -> i32 {

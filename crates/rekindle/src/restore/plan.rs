@@ -52,6 +52,9 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     }
     let mut tids = BTreeSet::new();
     check_objects(plan)?;
+    if plan.processes.first().is_some_and(|root| root.process.identity.shares != 0) {
+        return nonsense("its first process shares something with one before it");
+    }
     for process in &plan.processes {
         check_tasks(process, &mut tids)?;
         check_mappings(plan, process, &files)?;
@@ -95,6 +98,7 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
     if !(-1..=64).contains(&signal) {
         return nonsense(format!("process {pid} cannot end with signal {signal}"));
     }
+    check_sharing(process)?;
     for task in &process.tasks {
         if task.tid <= 0 || !tids.insert(task.tid) {
             return nonsense(format!("task {} makes no sense", task.tid));
@@ -110,6 +114,20 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
         Some(leader) if leader.tid == pid && pid > 1 => Ok(()),
         _ => nonsense(format!("process {pid} has no leading task")),
     }
+}
+
+/// What processes can share: with memory, also their signal handlers; one without memory of its own has no mappings.
+fn check_sharing(process: &ProcessPlan) -> Result<(), Error> {
+    let identity = &process.process.identity;
+    let known = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS | libc::CLONE_SIGHAND;
+    let shares_memory = identity.shares(libc::CLONE_VM);
+    if identity.shares & !known.cast_unsigned() != 0
+        || (identity.shares(libc::CLONE_SIGHAND) && !shares_memory)
+        || (shares_memory && !process.mappings.is_empty())
+    {
+        return nonsense(format!("what process {} shares makes no sense", identity.pid));
+    }
+    Ok(())
 }
 
 fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Result<(), Error> {

@@ -154,6 +154,9 @@ impl<'a> Layout<'a> {
 
     /// The steps, in a process, that make its descriptors. Those before it have theirs.
     pub fn open(&self, process: usize, files: &Files<'_>, batch: &mut Batch) {
+        if self.processes[process].process.identity.shares(libc::CLONE_FILES) {
+            return; // they are those of the process that cloned it
+        }
         let mut making = Making { layout: self, wanted: BTreeMap::new(), made: BTreeSet::new(), process };
         for descriptor in &self.processes[process].descriptors {
             making.wanted.entry(descriptor.description).or_default().push(*descriptor);

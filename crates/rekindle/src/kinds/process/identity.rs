@@ -35,6 +35,17 @@ pub struct Record {
     /// What the parent gets when it ends: a signal, or 0.
     #[prost(int32, tag = "6")]
     pub exit_signal: i32,
+    /// What it shares with the process that clones it, beyond what a fork passes on: `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`,
+    /// `CLONE_SIGHAND`.
+    #[prost(uint32, tag = "7")]
+    pub shares: u32,
+}
+
+impl Record {
+    /// Whether it shares something, told by a flag of clone(2), with the process that clones it.
+    pub fn shares(&self, flag: i32) -> bool {
+        self.shares & flag.cast_unsigned() != 0
+    }
 }
 
 impl ProcessKind for Identity {
@@ -62,6 +73,7 @@ impl ProcessKind for Identity {
             stopped: leader.group_stop.is_some(),
             ppid: view.stat.ppid,
             exit_signal: view.stat.exit_signal,
+            shares: 0,
         })
     }
 
