@@ -10,6 +10,9 @@ use crate::{ensure, fail};
 
 const FLAGS: &[&str] = &["-std=gnu17", "-O1", "-Wall", "-Wextra", "-Werror", "-pthread"];
 
+/// What subjects include.
+const HEADERS: [&str; 3] = ["subject.h", "waits.h", "tree.h"];
+
 /// The executable of one of `subjects/tools`.
 pub fn tool(name: &str) -> Verdict<PathBuf> {
     compile(&format!("tools/{name}.c"), name, &[])
@@ -27,7 +30,8 @@ pub fn compile(source: &str, name: &str, flags: &[&str]) -> Verdict<PathBuf> {
     let executable = directory.join(name);
     let lock = fs::File::create(directory.join(format!("{name}.lock"))).context("the lock of a subject")?;
     lock.lock().context("the lock of a subject")?; // until it is dropped
-    let newest = newest(&[&source, &sources.join("subject.h"), &sources.join("waits.h")])?;
+    let headers = HEADERS.map(|name| sources.join(name));
+    let newest = newest(headers.iter().map(PathBuf::as_path).chain([source.as_path()]))?;
     if fs::metadata(&executable).and_then(|found| found.modified()).is_ok_and(|made| made > newest) {
         return Ok(executable);
     }
@@ -67,7 +71,7 @@ pub fn profile_directory() -> Verdict<PathBuf> {
     }
 }
 
-fn newest(files: &[&Path]) -> Verdict<SystemTime> {
+fn newest<'p>(files: impl IntoIterator<Item = &'p Path>) -> Verdict<SystemTime> {
     let mut newest = SystemTime::UNIX_EPOCH;
     for file in files {
         newest = newest.max(fs::metadata(file).and_then(|found| found.modified()).context(file.display())?);

@@ -61,8 +61,10 @@ pub const VOLATILE: &[(&str, Occasion, &str)] = &[
     ("*stat/cutime", Restored, "time used by children reaped"),
     ("*stat/cstime", Restored, "time used by children reaped"),
     ("*stat/cguest_time", Restored, "time used by children reaped"),
-    ("*status/PPid", RestoredInForeground, "the parent is the restorer, by definition"),
-    ("*stat/ppid", RestoredInForeground, "the parent is the restorer, by definition"),
+    ("status/PPid", RestoredInForeground, "the parent is the restorer, by definition"),
+    ("task/*/status/PPid", RestoredInForeground, "the parent is the restorer, by definition"),
+    ("stat/ppid", RestoredInForeground, "the parent is the restorer, by definition"),
+    ("task/*/stat/ppid", RestoredInForeground, "the parent is the restorer, by definition"),
 ];
 
 /// Differences that concern which call a thread waits in, not its state: a wait stopped once shows as `restart_syscall` (219)

@@ -24,6 +24,7 @@
 
 pub mod compile;
 pub mod deadline;
+pub mod family;
 pub mod itinerary;
 pub mod law;
 pub mod program;

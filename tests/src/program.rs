@@ -1,4 +1,5 @@
-//! A program under test: started by us, or restored by rekindle. Whoever drops one that still lives kills it, by pidfd.
+//! A program under test: started by us, or restored by rekindle. Whoever drops one that still lives kills it, by pidfd, and
+//! all its descendants.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
@@ -14,6 +15,7 @@ use rustix::process::{
 };
 
 use crate::deadline::Deadline;
+use crate::family::{Family, descendants};
 use crate::rekindle::Run;
 use crate::scene::Scene;
 use crate::trial::{Context, Trouble, Verdict};
@@ -95,6 +97,8 @@ impl Drop for Process {
 #[derive(Debug)]
 pub struct Program {
     pid: Pid,
+    /// Dropped first, as it is found through the program.
+    family: Family,
     /// Our child: the program itself, or the restorer in the foreground that is its parent and copies its exit status.
     child: Process,
     /// The program, if it is not our child; held so that it does not outlive the test.
@@ -143,6 +147,7 @@ impl Program {
         let output = Lines::from(output);
         Self {
             pid: child.pid,
+            family: Family::of(child.pid),
             child,
             _grandchild: None,
             input,
@@ -156,13 +161,11 @@ impl Program {
     #[must_use]
     pub fn of_restorer(pid: Pid, restorer: Run, pipes: Pipes, scene: &Scene) -> Self {
         let (restorer, errors) = restorer.into_parts();
+        let mut program = Self::child(restorer, pipes, scene);
+        program.family.forget(); // that of the restorer
         let grandchild = Process::of(pid).ok();
-        Self {
-            pid,
-            _grandchild: grandchild,
-            restorer_errors: Some(errors),
-            ..Self::child(restorer, pipes, scene)
-        }
+        let restorer_errors = Some(errors);
+        Self { pid, family: Family::of(pid), _grandchild: grandchild, restorer_errors, ..program }
     }
 
     /// The number of the program's process (not of its restorer).
@@ -177,6 +180,11 @@ impl Program {
         &self.child
     }
 
+    /// Its descendants.
+    pub fn family(&mut self) -> &mut Family {
+        &mut self.family
+    }
+
     fn in_foreground(&self) -> bool {
         self.pid != self.child.pid
     }
@@ -189,7 +197,11 @@ impl Program {
     /// Reads lines until the subject says that it is at its save point, and waits until all its threads are blocked there.
     pub fn await_save_point(&mut self) -> Verdict {
         match self.line()?.as_str() {
-            "save point" => self.await_still(),
+            "save point" => {
+                self.await_still()?;
+                self.family.note();
+                Ok(())
+            }
             other => match other.strip_prefix("skipped: needs ") {
                 Some(what) => Err(Trouble::Needs(what.to_owned())),
                 None => {
@@ -199,9 +211,9 @@ impl Program {
         }
     }
 
-    /// Waits until the main thread is blocked reading standard input, every other thread sleeps, and nobody traces any.
+    /// Waits until the main thread is blocked reading standard input, every other thread and every descendant sleeps (or is
+    /// stopped, or has ended), and nobody traces any.
     pub fn await_still(&self) -> Verdict {
-        let process = PathBuf::from(format!("/proc/{}", self.pid().as_raw_nonzero()));
         Deadline::step("the program to stand still at its save point").until(&self.watched(), || {
             let ended = self.child.ends_within(Duration::ZERO)?;
             ensure!(
@@ -210,7 +222,7 @@ impl Program {
                 self.child.how_it_ended(),
                 self.errors()
             );
-            Ok(is_still(&process).then_some(()))
+            Ok(is_still(self.pid()).then_some(()))
         })
     }
 
@@ -268,17 +280,20 @@ impl Program {
     /// Closes standard input and waits for the end: what our child, the program or its restorer, ended with.
     pub fn end(&mut self) -> Verdict<WaitStatus> {
         self.input = None;
-        self.child.reap(&Deadline::step("the program to end"))
+        let status = self.child.reap(&Deadline::step("the program to end"))?;
+        self.family.forget();
+        Ok(status)
     }
 
-    /// What has to happen after a `checkpoint --kill`: the program was killed by SIGKILL, and its parent reaps it.
+    /// What has to happen after a `checkpoint --kill`: the program was killed by SIGKILL, and its parent reaps it; so were
+    /// all its descendants that have been noted.
     pub fn await_killed(&mut self) -> Verdict {
         let status = self.child.reap(&Deadline::step("the killed program to be gone"))?;
         let killed = status.terminating_signal() == Some(Signal::KILL.as_raw());
         // a restorer in the foreground copies what it can: by dying of the same signal, or as a shell says it
         let copied = self.in_foreground() && status.exit_status() == Some(128 + Signal::KILL.as_raw());
         ensure!(killed || copied, "after checkpoint --kill the program ended with {status:?}");
-        Ok(())
+        self.family.await_gone()
     }
 
     /// What the program and its restorer wrote on standard error, as a clause to append to a failure.
@@ -298,18 +313,24 @@ pub(crate) fn whole(file: &File) -> Vec<u8> {
 }
 
 /// proc(5): `/proc/PID/task/TID/syscall` begins with the call's number and its first argument; "running" if in none.
-pub(crate) fn is_still(process: &Path) -> bool {
-    let main = fs::read_to_string(process.join("syscall")).unwrap_or_default();
-    let Ok(tasks) = fs::read_dir(process.join("task")) else { return false };
+pub(crate) fn is_still(root: Pid) -> bool {
+    let main = fs::read_to_string(format!("/proc/{}/syscall", root.as_raw_nonzero())).unwrap_or_default();
     main.starts_with("0 0x0 ")
-        && tasks.flatten().all(|task| {
-            let status = fs::read(task.path().join("status")).unwrap_or_default();
-            let status = String::from_utf8_lossy(&status);
-            let call = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
-            status.contains("\nState:\tS")
-                && status.contains("\nTracerPid:\t0\n")
-                && !call.starts_with("running")
-        })
+        && is_at_rest(root, &["S"])
+        && descendants(root).into_iter().all(|pid| is_at_rest(pid, &["S", "T", "Z"]))
+}
+
+fn is_at_rest(pid: Pid, states: &[&str]) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())) else { return false };
+    tasks.flatten().all(|task| {
+        let status = fs::read(task.path().join("status")).unwrap_or_default();
+        let status = String::from_utf8_lossy(&status);
+        let is_in = |state: &&str| status.contains(&format!("\nState:\t{state}"));
+        let call = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        states.iter().any(is_in)
+            && status.contains("\nTracerPid:\t0\n")
+            && (is_in(&"Z") || !call.starts_with("running"))
+    })
 }
 
 /// Waits until nothing has this number any more; what has ended and come back to us is reaped.

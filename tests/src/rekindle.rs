@@ -179,10 +179,30 @@ impl std::fmt::Display for Outcome {
     }
 }
 
-/// Checkpoints a program into an image and kills it; it is reaped.
+/// Checkpoints a program into an image and kills it; it is reaped, and so are its descendants.
 pub fn checkpoint_and_kill(program: &mut Program, image: &Path) -> Verdict {
-    run(&mut checkpoint(program.pid(), image, &["--kill"])?)?.succeeded()?;
+    checkpoint_and_kill_within(program, image, STEP)
+}
+
+/// The same, for a program whose memory takes longer.
+pub fn checkpoint_and_kill_within(program: &mut Program, image: &Path, limit: Duration) -> Verdict {
+    start(&mut checkpoint(program.pid(), image, &["--kill"])?)?.outcome_within(limit)?.succeeded()?;
+    // Its descendants may have come and gone until the very moment: the image tells whom it holds.
+    program.family().add(pids_in(image)?);
     program.await_killed()
+}
+
+/// The pids of all processes in an image, those that have ended too.
+pub fn pids_in(image: &Path) -> Verdict<Vec<i32>> {
+    let outcome = run(command(["inspect", "--json"])?.arg(image))?.succeeded()?;
+    let json: serde_json::Value = serde_json::from_slice(&outcome.stdout)?;
+    let list = |name: &str| json["plan"][name].as_array().cloned().unwrap_or_default();
+    let living = list("processes").into_iter().map(|process| process["process"]["identity"]["pid"].clone());
+    let ended = list("zombies").into_iter().map(|zombie| zombie["pid"].clone());
+    let pids = living.chain(ended).map(|pid| i32::try_from(pid.as_i64().unwrap_or(-1)).unwrap_or(-1));
+    let pids: Vec<i32> = pids.collect();
+    ensure!(!pids.is_empty() && pids.iter().all(|pid| *pid > 0), "the image tells of processes {pids:?}");
+    Ok(pids)
 }
 
 /// Restores with `--detach`: the program comes back as our own child.
@@ -203,8 +223,7 @@ pub fn restore_in_foreground(pid: Pid, image: &Path, scene: &Scene) -> Verdict<P
     let mut command = restore(image, &[])?;
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let (mut run, pipes) = start_with_pipes(&mut command)?;
-    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-    await_restored(&mut run, pid, || is_still(&proc))?;
+    await_restored(&mut run, pid, || is_still(pid))?;
     Ok(Program::of_restorer(pid, run, pipes, scene))
 }
 

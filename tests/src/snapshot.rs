@@ -7,7 +7,12 @@
 //!   code/7f12e000-7f130000             "8192 bytes, xxh3 ..."  contents of memory that holds code: nobody may patch it
 //!   fd/3/link, fd/3/pos, fd/3/fd_flags ...                   links and fdinfo
 //!   task/TID/status/SigBlk             "0000000000000000"    the same for each thread
+//!   process/PID/...                                          the same for each descendant
+//!   process/PID/fd/3/is                "10/3"                the first descriptor of the same description, PID/N
+//!   process/PID/shares/vm              "10"                  the first process with the same memory; files, fs...
 //! ```
+//!
+//! Of a descendant that has ended, and that its parent has not taken notice of, there is little left to compare.
 //!
 //! Three things are put in a form that can be compared, and nothing else is:
 //!  - Neighbouring mappings alike in everything are written as one: whether the kernel has merged them depends on the order
@@ -17,6 +22,8 @@
 //!  - A pipe or terminal that is a standard stream is written as "standard stream N" wherever it occurs: it leads outside,
 //!    and after a restore it is the restorer's.
 //!
+//! All processes are looked at together, so that who shares what with whom is compared across them.
+//!
 //! A file that cannot be read is compared as the error it gives.
 
 use std::collections::BTreeMap;
@@ -25,8 +32,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use rekindle_sys::task::{Kcmp, kcmp};
 use rustix::process::Pid;
 
+use crate::family::descendants;
 use crate::trial::Verdict;
 
 /// Names of the fields of /proc/PID/stat from the third on: proc_pid_stat(5).
@@ -128,27 +137,41 @@ const SMAPS: &[&str] = &["KernelPageSize", "MMUPageSize", "THPeligible", "Protec
 #[derive(Debug, Clone)]
 pub struct Snapshot(BTreeMap<String, String>);
 
+/// What a process that has ended still has: fields of its stat.
+const OF_THE_DEAD: &[&str] =
+    &["state", "ppid", "pgrp", "session", "tty_nr", "tpgid", "exit_signal", "exit_code", "num_threads"];
+
+/// What processes can have in common besides descriptors: kcmp(2).
+const SHARED: [(&str, Kcmp); 4] =
+    [("vm", Kcmp::Vm), ("files", Kcmp::Files), ("fs", Kcmp::Fs), ("sighand", Kcmp::Sighand)];
+
 impl Snapshot {
-    /// Looks at a process, which should stand still meanwhile.
-    pub fn of(pid: Pid) -> Verdict<Self> {
-        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
-        let mut values = Values(BTreeMap::new());
-        for name in WHOLE {
-            values.put(*name, bytes(&process.join(name)));
+    /// Looks at a process and its descendants, which should stand still meanwhile.
+    pub fn of(root: Pid) -> Verdict<Self> {
+        let mut values = Values::default();
+        values.process(root, "", root)?;
+        let mut all = vec![root];
+        let mut descendants = descendants(root);
+        descendants.sort_by_key(|pid| pid.as_raw_pid());
+        for pid in descendants {
+            let prefix = format!("process/{}/", pid.as_raw_pid());
+            let path = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+            let comm = bytes(&path.join("comm"));
+            let mut stat = Values::default();
+            stat.stat("stat", &path.join("stat"));
+            if is_dead(&stat) {
+                values.put(format!("{prefix}comm"), comm);
+                for name in OF_THE_DEAD {
+                    let value = stat.named.remove(&format!("stat/{name}")).unwrap_or_default();
+                    values.put(format!("{prefix}stat/{name}"), value);
+                }
+            } else {
+                values.process(pid, &prefix, root)?;
+                all.push(pid);
+            }
         }
-        for name in LINKS {
-            values.put(*name, link(&process.join(name)));
-        }
-        values.lines("limits", &process.join("limits"), limit_name);
-        values.lines("status", &process.join("status"), |line| line.split_once(':'));
-        values.stat("stat", &process.join("stat"));
-        values.mappings(&process);
-        values.descriptors(&process);
-        for task in fs::read_dir(process.join("task"))? {
-            let task = task?;
-            values.task(&task.file_name().to_string_lossy(), &task.path());
-        }
-        Ok(Self(values.0))
+        values.shared(&all);
+        Ok(Self(values.named))
     }
 
     /// All names.
@@ -183,11 +206,74 @@ impl Serials {
     }
 }
 
-struct Values(BTreeMap<String, String>);
+#[derive(Default)]
+struct Values {
+    named: BTreeMap<String, String>,
+    /// Serial numbers of objects of memory, pipes and sockets, of all processes.
+    objects: Serials,
+    pipes: Serials,
+    sockets: Serials,
+    /// One descriptor of each description met so far, as process and number, by what it leads to.
+    descriptions: BTreeMap<String, Vec<(i32, u32)>>,
+}
+
+fn is_dead(stat: &Values) -> bool {
+    let field = |name: &str| stat.named.get(name).map_or("", String::as_str);
+    field("stat/state") == "Z" && field("stat/num_threads") == "1"
+}
 
 impl Values {
     fn put(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        self.0.insert(name.into(), value.into());
+        self.named.insert(name.into(), value.into());
+    }
+
+    /// All of a process; the tree's root has the streams that lead outside.
+    fn process(&mut self, pid: Pid, prefix: &str, root: Pid) -> Verdict {
+        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+        for name in WHOLE {
+            self.put(format!("{prefix}{name}"), bytes(&process.join(name)));
+        }
+        for name in LINKS {
+            self.put(format!("{prefix}{name}"), link(&process.join(name)));
+        }
+        self.lines(&format!("{prefix}limits"), &process.join("limits"), limit_name);
+        self.lines(&format!("{prefix}status"), &process.join("status"), |line| line.split_once(':'));
+        self.stat(&format!("{prefix}stat"), &process.join("stat"));
+        self.mappings(prefix, &process);
+        self.descriptors(prefix, pid, root);
+        for task in fs::read_dir(process.join("task"))? {
+            let task = task?;
+            self.task(&format!("{prefix}task"), &task.file_name().to_string_lossy(), &task.path());
+        }
+        Ok(())
+    }
+
+    /// With whom each process shares what it might have of its own: the first that has the same.
+    fn shared(&mut self, pids: &[Pid]) {
+        for (name, what) in SHARED {
+            let mut met: Vec<i32> = Vec::new();
+            for pid in pids.iter().map(|pid| pid.as_raw_pid()) {
+                let same = |other: &&i32| kcmp(**other, pid, what, 0, 0).is_ok_and(|order| order.is_eq());
+                let first = met.iter().find(same).copied().unwrap_or_else(|| {
+                    met.push(pid);
+                    pid
+                });
+                self.put(format!("process/{pid}/shares/{name}"), first.to_string());
+            }
+        }
+    }
+
+    /// The first descriptor met that is of the same description.
+    fn description(&mut self, pid: i32, fd: u32, target: &str) -> String {
+        let met = self.descriptions.entry(target.to_owned()).or_default();
+        let same = |(other, number): &&(i32, u32)| {
+            kcmp(*other, pid, Kcmp::File, u64::from(*number), u64::from(fd)).is_ok_and(|order| order.is_eq())
+        };
+        let first = met.iter().find(same).copied().unwrap_or_else(|| {
+            met.push((pid, fd));
+            (pid, fd)
+        });
+        format!("{}/{}", first.0, first.1)
     }
 
     /// One value for each line of a file, named by `split`.
@@ -209,41 +295,42 @@ impl Values {
         }
     }
 
-    fn mappings(&mut self, process: &Path) {
+    fn mappings(&mut self, prefix: &str, process: &Path) {
         let memory = File::open(process.join("mem"));
-        for mapping in merged(read_mappings(process)) {
+        for mapping in merged(read_mappings(process, &mut self.objects)) {
+            let range = format!("{:012x}-{:012x}", mapping.start, mapping.end);
             if let (Ok(memory), true) = (&memory, mapping.is_code()) {
-                self.put(format!("code/{:012x}-{:012x}", mapping.start, mapping.end), mapping.digest(memory));
+                self.put(format!("{prefix}code/{range}"), mapping.digest(memory));
             }
-            self.put(
-                format!("maps/{:012x}-{:012x}", mapping.start, mapping.end),
-                mapping.facts(mapping.offset),
-            );
+            self.put(format!("{prefix}maps/{range}"), mapping.facts(mapping.offset));
         }
     }
 
-    fn descriptors(&mut self, process: &Path) {
-        let fd_link = |fd: &str| link(&process.join("fd").join(fd));
-        let outside: Vec<_> = ["0", "1", "2"].into_iter().map(|fd| (fd, fd_link(fd))).collect();
-        let (mut pipes, mut sockets) = (Serials::default(), Serials::default());
-        for fd in numbers(&process.join("fd")) {
-            let fd = fd.to_string();
-            let target = fd_link(&fd);
+    fn descriptors(&mut self, prefix: &str, pid: Pid, root: Pid) {
+        let process = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
+        let outside = ["0", "1", "2"].map(|fd| (fd, link(&PathBuf::from(format!("/proc/{}/fd/{fd}", root.as_raw_pid())))));
+        for number in numbers(&process.join("fd")) {
+            let fd = number.to_string();
+            let target = link(&process.join("fd").join(&fd));
             let leads_out = target.starts_with("pipe:") || target.starts_with("/dev/pts/");
             let stream = outside.iter().find(|(_, stream)| leads_out && *stream == target);
-            self.fdinfo(&format!("fd/{fd}"), &process.join("fdinfo").join(&fd));
+            self.fdinfo(&format!("{prefix}fd/{fd}"), &process.join("fdinfo").join(&fd));
             let comparable = match stream {
                 Some((stream, _)) => Some(format!("standard stream {stream}")),
-                None if target.starts_with("pipe:") => Some(format!("pipe {}", pipes.order(&target))),
+                None if target.starts_with("pipe:") => Some(format!("pipe {}", self.pipes.order(&target))),
                 // A file without a name is made again, on the same file system.
                 None if target.ends_with(" (deleted)") => Some(target.clone()),
-                None if target.starts_with("socket:") => Some(format!("socket {}", sockets.order(&target))),
+                None if target.starts_with("socket:") => {
+                    Some(format!("socket {}", self.sockets.order(&target)))
+                }
                 None => None,
             };
             if let Some(name) = &comparable {
-                self.put(format!("fd/{fd}/ino"), name);
+                self.put(format!("{prefix}fd/{fd}/ino"), name);
             }
-            self.put(format!("fd/{fd}/link"), comparable.unwrap_or(target));
+            let description = self.description(pid.as_raw_pid(), number, &target);
+            self.put(format!("{prefix}fd/{fd}/is"), description);
+            self.put(format!("{prefix}fd/{fd}/link"), comparable.unwrap_or(target));
         }
     }
 
@@ -272,21 +359,21 @@ impl Values {
         }
     }
 
-    fn task(&mut self, tid: &str, task: &Path) {
-        self.put(format!("task/{tid}/comm"), bytes(&task.join("comm")));
+    fn task(&mut self, prefix: &str, tid: &str, task: &Path) {
+        self.put(format!("{prefix}/{tid}/comm"), bytes(&task.join("comm")));
         self.put(
-            format!("task/{tid}/timerslack_ns"),
+            format!("{prefix}/{tid}/timerslack_ns"),
             bytes(&Path::new("/proc").join(tid).join("timerslack_ns")),
         );
-        self.lines(&format!("task/{tid}/status"), &task.join("status"), |line| line.split_once(':'));
-        self.stat(&format!("task/{tid}/stat"), &task.join("stat"));
+        self.lines(&format!("{prefix}/{tid}/status"), &task.join("status"), |line| line.split_once(':'));
+        self.stat(&format!("{prefix}/{tid}/stat"), &task.join("stat"));
         // "NUMBER ARGUMENT*6 SP PC" in a system call, "running" or "-1 SP PC" out of one
         let call = bytes(&task.join("syscall"));
         let words: Vec<_> = call.split_ascii_whitespace().collect();
         if let [call @ .., sp, pc] = words.as_slice() {
-            self.put(format!("task/{tid}/syscall/call"), call.join(" "));
-            self.put(format!("task/{tid}/syscall/sp"), *sp);
-            self.put(format!("task/{tid}/syscall/pc"), *pc);
+            self.put(format!("{prefix}/{tid}/syscall/call"), call.join(" "));
+            self.put(format!("{prefix}/{tid}/syscall/sp"), *sp);
+            self.put(format!("{prefix}/{tid}/syscall/pc"), *pc);
         }
     }
 }
@@ -368,14 +455,13 @@ fn merged(mappings: Vec<Mapping>) -> Vec<Mapping> {
 }
 
 /// From smaps, whose entries begin with the line that maps has: "START-END PERMS OFFSET DEVICE INODE   NAME".
-fn read_mappings(process: &Path) -> Vec<Mapping> {
+fn read_mappings(process: &Path, objects: &mut Serials) -> Vec<Mapping> {
     let smaps = bytes_raw(&process.join("smaps"));
     let policies = read_policies(&process.join("numa_maps"));
     let mut mappings: Vec<Mapping> = Vec::new();
-    let mut objects = Serials::default();
     for line in smaps.split(|byte| *byte == b'\n') {
         let line = line.escape_ascii().to_string();
-        if let Some(mapping) = header(&line, &policies, &mut objects) {
+        if let Some(mapping) = header(&line, &policies, objects) {
             mappings.push(mapping);
         } else if let (Some((name, value)), Some(last)) = (line.split_once(':'), mappings.last_mut())
             && SMAPS.contains(&name)
