@@ -194,9 +194,7 @@ impl<'a> Nest<'a> {
         let (early, late): (Vec<&Birth>, Vec<&Birth>) = children.partition(|birth| birth.before_setsid);
         for group in [early, late] {
             for birth in &group {
-                let inherits =
-                    self.places.get(&birth.pid).is_some_and(|place| self.rebuilds[*place].inherits());
-                if !inherits {
+                if !self.inherits(birth) {
                     self.bear(birth)?;
                 }
             }
@@ -206,6 +204,11 @@ impl<'a> Nest<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether one needs what its maker will be filled with; a stand-in does so for those that it makes.
+    fn inherits(&self, birth: &Birth) -> bool {
+        birth.stand_in || self.places.get(&birth.pid).is_some_and(|place| self.rebuilds[*place].inherits())
     }
 
     fn bear(&mut self, birth: &Birth) -> Result<(), Error> {
