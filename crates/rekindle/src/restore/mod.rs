@@ -376,9 +376,7 @@ fn revive(newborns: &mut [Newborn], plan: &Plan, ties: &Ties) -> Result<Vec<Vec<
     }
     for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
         let mut batch = Batch::new();
-        if has_buried(process.process.identity.pid, plan, ties) {
-            Nest::forget_ends(&mut batch);
-        }
+        Nest::forget_ends(&signals_of_the_buried(process.process.identity.pid, plan, ties), &mut batch);
         run_phase(newborn, process, Phase::Pending, batch)?;
     }
     let mut tasks = Vec::with_capacity(newborns.len());
@@ -389,15 +387,24 @@ fn revive(newborns: &mut [Newborn], plan: &Plan, ties: &Ties) -> Result<Vec<Vec<
     Ok(tasks)
 }
 
-/// Whether children of a process have ended in the course of the restore.
-fn has_buried(pid: i32, plan: &Plan, ties: &Ties) -> bool {
-    let stand_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
-    let led =
+/// The signals that the children of a process have sent it which have ended in the course of the restore.
+fn signals_of_the_buried(pid: i32, plan: &Plan, ties: &Ties) -> Vec<i32> {
+    let stands_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
+    let leads =
         |grouping: &ties::Grouping| matches!(grouping, ties::Grouping::LeadByChild(by, _) if *by == pid);
-    plan.zombies.iter().any(|zombie| zombie.ppid == pid)
-        || ties.births.iter().any(stand_in)
-        || ties.groupings.iter().any(led)
+    let zombies = plan.zombies.iter().filter(|zombie| zombie.ppid == pid);
+    let mut signals: Vec<i32> = zombies.map(|zombie| zombie.exit_signal).collect();
+    if ties.births.iter().any(stands_in) || ties.groupings.iter().any(leads) {
+        signals.push(nest::SIGCHLD);
+    }
+    // Real-time signals queue up (signal(7)); of the others there is one at most.
+    signals.sort_unstable();
+    signals.dedup_by(|next, before| next == before && *next < REAL_TIME);
+    signals
 }
+
+/// The first of the real-time signals as the kernel sees them.
+const REAL_TIME: i32 = 32;
 
 fn start_threads(newborn: &mut Newborn, process: &ProcessPlan) -> Result<(), Error> {
     let Some((leader, others)) = process.tasks.split_first() else {

@@ -41,7 +41,7 @@ pub(super) struct Nest<'a> {
     passing_root: Option<i32>,
 }
 
-const SIGCHLD: i32 = 17;
+pub(super) const SIGCHLD: i32 = 17;
 
 impl<'a> Nest<'a> {
     /// An empty one.
@@ -327,12 +327,15 @@ impl<'a> Nest<'a> {
         by_birth.or_else(by_group).unwrap_or(0)
     }
 
-    /// The steps that take back the signals which the end of children has left behind.
-    pub(super) fn forget_ends(batch: &mut Batch) {
-        let mask = batch.data(&(1_u64 << (SIGCHLD - 1)).to_le_bytes());
+    /// The steps that take back the signals which the end of children has left behind: of each child one, unless it is
+    /// of the kind that does not queue up.
+    pub(super) fn forget_ends(signals: &[i32], batch: &mut Batch) {
         let no_time = batch.data(&[0; 16]);
-        let args = [mask.into(), 0.into(), no_time.into(), 8.into()];
-        batch.step_may_fail("forgetting the end of children", nr::RT_SIGTIMEDWAIT, args);
+        for signal in signals.iter().filter(|signal| (1..=64).contains(*signal)) {
+            let mask = batch.data(&(1_u64 << (signal - 1)).to_le_bytes());
+            let args = [mask.into(), 0.into(), no_time.into(), 8.into()];
+            batch.step_may_fail("forgetting the end of a child", nr::RT_SIGTIMEDWAIT, args);
+        }
     }
 
     /// All processes, in the order of the plan.
