@@ -18,6 +18,7 @@
 //! | `REKINDLE_BIN` | the `rekindle` to test | the one beside the test executable |
 //! | `REKINDLE_TEST_INSTANTS` | how many random instants each sweep of `harm` tries | 60 |
 //! | `REKINDLE_TEST_HOSTILE` | how many damaged images `hostile` tries in each of its four ways | 500 |
+//! | `REKINDLE_TEST_STORMS` | how often `storms` checkpoints each of its programs | 20 |
 //! | `REKINDLE_TEST_SEED` | where the random choices start; a failure prints it | 1 |
 
 #![allow(clippy::missing_errors_doc, reason = "every function fails for one reason: the test has failed")]

@@ -181,3 +181,10 @@ pub const WITH_LIBRARY: Subject = subject("with_library", "with_library.c");
 
 /// The smallest one, with the smallest image.
 pub const NOLIBC: Subject = subject("nolibc", "nolibc.S").built(&["-nostdlib", "-static"]);
+
+/// Processes or threads that come and go without pause.
+pub const STORMS: &[Subject] = &[
+    subject("storm_fork", "storm.c").started(&["fork"]),
+    subject("storm_threads", "storm.c").started(&["threads"]),
+    subject("storm_exec", "storm.c").started(&["exec"]),
+];

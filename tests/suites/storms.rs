@@ -1,0 +1,91 @@
+//! Programs whose processes or threads come and go without pause, checkpointed again and again while they do: never does it
+//! fail, and the program goes on, none of its children lost, none of them ended otherwise than it should.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use rekindle_tests::deadline::Deadline;
+use rekindle_tests::program::Program;
+use rekindle_tests::random::{Random, number_from_env};
+use rekindle_tests::rekindle::{self, checkpoint, checkpoint_and_kill, restore_detached};
+use rekindle_tests::scene::Scene;
+use rekindle_tests::subjects::STORMS;
+use rekindle_tests::trial::{Context as _, Verdict, run_one_at_a_time, trial};
+use rekindle_tests::{ensure, subjects::Subject};
+
+fn main() -> ExitCode {
+    let mut trials = Vec::new();
+    for storm in STORMS {
+        trials.push(trial(format!("{}::control", storm.name), || left_alone(storm)));
+        trials.push(trial(format!("{}::checkpointed_while_it_goes_on", storm.name), || checkpointed(storm)));
+        trials.push(trial(format!("{}::killed_and_restored", storm.name), || killed_and_restored(storm)));
+    }
+    run_one_at_a_time(trials)
+}
+
+/// How often each is checkpointed.
+fn times() -> u64 {
+    number_from_env("REKINDLE_TEST_STORMS", 20)
+}
+
+fn begun(storm: &Subject, scene: &Scene) -> Verdict<Program> {
+    scene.images()?;
+    let mut program = Program::start(&storm.executable()?, storm.arguments, scene)?;
+    let line = program.line()?;
+    ensure!(line == "storm", "it says '{line}'");
+    goes_on(&program, scene)?;
+    Ok(program)
+}
+
+/// The two counters of a storm.
+fn counts(directory: &Path) -> Vec<u64> {
+    let bytes = fs::read(directory.join("count")).unwrap_or_default();
+    let words = bytes.as_chunks::<8>().0;
+    words.iter().take(2).map(|word| u64::from_le_bytes(*word)).collect()
+}
+
+/// Both lines of work get on.
+fn goes_on(program: &Program, scene: &Scene) -> Verdict {
+    let start = counts(&scene.directory());
+    let deadline = Deadline::after(Duration::from_secs(10), "the storm to go on");
+    deadline.until(&[program.pid()], || {
+        let ended = program.our_child().ends_within(Duration::ZERO)?;
+        ensure!(!ended, "the program has ended: {}{}", program.our_child().how_it_ended(), program.errors());
+        let now = counts(&scene.directory());
+        Ok((now.len() == 2 && now.iter().zip(&start).all(|(now, start)| now > start)).then_some(()))
+    })
+}
+
+fn left_alone(storm: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    begun(storm, &scene)?.go_on(Duration::ZERO)
+}
+
+fn checkpointed(storm: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    let program = begun(storm, &scene)?;
+    let mut random = Random::named(storm.name);
+    for round in 0..times() {
+        let pause = Duration::from_micros(random.below(5000));
+        ensure!(!program.our_child().ends_within(pause)?, "it has ended"); // any instant will do
+        let made = rekindle::run(&mut checkpoint(program.pid(), &scene.image(), &[])?)?.succeeded();
+        made.context(format!("checkpoint {round}"))?;
+        goes_on(&program, &scene).context(format!("after checkpoint {round}"))?;
+    }
+    program.go_on(Duration::ZERO)
+}
+
+fn killed_and_restored(storm: &Subject) -> Verdict {
+    let scene = Scene::new()?;
+    let mut program = begun(storm, &scene)?;
+    for round in 0..times() {
+        let step = format!("round {round}");
+        let pid = program.pid();
+        checkpoint_and_kill(&mut program, &scene.image()).context(&step)?;
+        program = restore_detached(pid, &scene.image(), &scene).context(&step)?;
+        goes_on(&program, &scene).context(&step)?;
+    }
+    program.go_on(Duration::ZERO)
+}
