@@ -46,7 +46,11 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
             Error::Refused(refusals) => Self::of(refusals.iter().map(Refusal::to_string).collect()),
-            Error::DoesNotFit(reasons) => Self::of(reasons),
+            Error::DoesNotFit(reasons) => {
+                // An option of rekindle's own command line, not of this one.
+                const OTHER_WAY: &str = ", or pass --accept-changed-files";
+                Self::of(reasons.iter().map(|reason| reason.replace(OTHER_WAY, "")).collect())
+            }
             error => Self::of(error.to_string().lines().map(str::to_owned).collect()),
         }
     }

@@ -72,7 +72,7 @@ pub(crate) struct Restore {
 }
 
 /// When things happened at a dump.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DumpTimes {
     /// From the first stop to the last.
     pub(crate) freezing: Duration,

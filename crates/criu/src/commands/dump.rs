@@ -20,7 +20,7 @@ use rekindle_foreground::interrupt::Watch;
 use std::cell::Cell;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Dumps the tree.
 pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
@@ -32,6 +32,9 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     let result = dump.make(&image);
     watch.over();
     let report = result?;
+    if dump.kills() {
+        await_reaped(pid);
+    }
     let Report {
         pause,
         took: _,
@@ -50,6 +53,22 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// How long to wait for init.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Waits until the pid of a killed program is free. A program without a parent of its own is init's to take notice of:
+/// it will, and then `criu restore` may follow at once. Other parents may have been told to wait for us first.
+fn await_reaped(pid: i32) {
+    let of_init = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.contains("\nPPid:\t1\n")
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while of_init() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1)); // its end could be waited for; that it is reaped, cannot
+    }
+}
+
 /// A dump in the making.
 struct Dumping<'s> {
     settings: &'s Settings,
@@ -64,21 +83,20 @@ struct Dumping<'s> {
 
 impl<'s> Dumping<'s> {
     fn new(settings: &'s Settings, places: &'s Places, pid: i32) -> Self {
-        let times = DumpTimes {
-            freezing: Default::default(),
-            writing: Default::default(),
-            pause: Default::default(),
-        };
         Self {
             settings,
             places,
             pid,
             scripts: Scripts::of(settings, places),
             begun: Cell::new(Instant::now()),
-            times: Cell::new(times),
+            times: Cell::default(),
             network_is_locked: Cell::new(false),
             is_complete: Cell::new(false),
         }
+    }
+
+    fn kills(&self) -> bool {
+        !self.settings.leave_running && !self.settings.leave_stopped
     }
 
     fn make(&self, image: &Path) -> Result<Report, Failure> {
@@ -88,10 +106,9 @@ impl<'s> Dumping<'s> {
         }
         tracing::info!("Dumping process {}", self.pid);
         self.begun.set(Instant::now());
-        let kill = !self.settings.leave_running && !self.settings.leave_stopped;
         let say = |stage, _| self.at(stage).map_err(|failure| Error::GivenUp(failure.sentence()));
         let made = Checkpoint::of(self.pid)
-            .kill(kill)
+            .kill(self.kills())
             .leave_stopped(self.settings.leave_stopped)
             .timeout(self.settings.timeout)
             .stages(&say)
@@ -100,7 +117,7 @@ impl<'s> Dumping<'s> {
             // Complete, but of a tree that has gone on: nobody should take it for what this dump was to be.
             let _ = std::fs::remove_file(image);
         }
-        if self.network_is_locked.get() && (made.is_err() || !kill) {
+        if self.network_is_locked.get() && (made.is_err() || !self.kills()) {
             let unlocked = self.scripts.run(Action::NetworkUnlock, Some(self.pid));
             unlocked.unwrap_or_else(|failure| tracing::warn!("{}", failure.sentence()));
         }

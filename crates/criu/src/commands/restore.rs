@@ -23,7 +23,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -92,10 +92,11 @@ impl Restoring<'_> {
             .leave_stopped(self.settings.leave_stopped)
             .stages(&say)
             .spawn();
-        if let (Err(_), Some(pidfile)) = (&restored, &self.pidfile) {
-            pidfile.remove();
+        let restored = restored?;
+        if let Some(pidfile) = &self.pidfile {
+            pidfile.is_true.set(true);
         }
-        Ok(restored?)
+        Ok(restored)
     }
 
     fn at(&self, stage: RestoreStage, pid: i32) -> Result<(), Failure> {
@@ -120,10 +121,11 @@ impl Restoring<'_> {
     }
 }
 
-/// A file for the pid, made before there is one: if it cannot be, nothing is restored.
+/// A file for the pid, made before there is one: if it cannot be, nothing is restored. It goes again if nothing is.
 struct PidFile {
-    path: std::path::PathBuf,
+    path: PathBuf,
     file: File,
+    is_true: Cell<bool>,
 }
 
 impl PidFile {
@@ -131,7 +133,7 @@ impl PidFile {
         let file = File::create(path);
         let file =
             file.map_err(|error| Failure::io(&format!("making the file {}", path.display()), &error))?;
-        Ok(Self { path: path.to_path_buf(), file })
+        Ok(Self { path: path.to_path_buf(), file, is_true: Cell::new(false) })
     }
 
     /// Decimal digits, and nothing else: that is what readers of CRIU's expect.
@@ -139,8 +141,12 @@ impl PidFile {
         let written = (&self.file).write_all(pid.to_string().as_bytes());
         written.map_err(|error| Failure::io(&format!("writing {}", self.path.display()), &error))
     }
+}
 
-    fn remove(&self) {
-        let _ = std::fs::remove_file(&self.path); // an empty one says as much
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        if !self.is_true.get() {
+            let _ = std::fs::remove_file(&self.path); // an empty one says as much
+        }
     }
 }
