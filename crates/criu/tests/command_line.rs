@@ -79,6 +79,8 @@ fn what_makes_no_sense_is_refused_by_name() {
     for (line, says) in lines {
         assert_fails(&run(home.path(), line), &[says]);
     }
+    fs::write(home.path().join("inventory.img"), "").unwrap();
+    assert_fails(&run(home.path(), "restore"), &["images of CRIU itself"]);
     let all = run(home.path(), "dump -t x --bogus --page-server --timeout soon");
     assert_fails(&all, &["--tree x", "--bogus", "--page-server", "soon"]);
 }

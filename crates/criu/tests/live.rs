@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         trial("three_times_in_a_row", three_times_in_a_row),
         trial("left_running_by_option_and_configuration", left_running),
         trial("left_stopped", left_stopped),
+        trial("a_tree_is_dumped_stopped_and_restored", a_tree_is_dumped_stopped_and_restored),
         trial("restored_in_the_foreground", restored_in_the_foreground),
         trial("restored_as_a_sibling", restored_as_a_sibling),
         trial("executed_command_is_the_parent", executed_command_is_the_parent),
@@ -89,7 +90,9 @@ fn log(scene: &Scene, name: &str) -> String {
 fn good_log(scene: &Scene, name: &str, ends: &str) -> Verdict {
     let log = log(scene, name);
     ensure!(!log.contains("Error"), "{log}");
-    ensure!(log.lines().all(|line| line.starts_with("(00.")), "{log}");
+    let timed =
+        |line: &str| line.starts_with('(') && line.get(3..4) == Some(".") && line.get(10..12) == Some(") ");
+    ensure!(log.lines().all(timed), "{log}");
     ensure!(log.lines().last().is_some_and(|line| line.contains(ends)), "{log}");
     Ok(())
 }
@@ -226,6 +229,49 @@ fn left_stopped() -> Verdict {
     await_field(pid, "State", "T (stopped)")?;
     program.our_child().signal(Signal::CONT)?;
     goes_on(&mut program, "continued again")
+}
+
+/// The pids below one, and its own.
+fn tree(pid: Pid) -> Verdict<Vec<Pid>> {
+    let mut pids = vec![pid];
+    let mut next = 0;
+    while let Some(parent) = pids.get(next).map(|pid| pid.as_raw_nonzero()) {
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children"))?;
+        pids.extend(children.split_whitespace().filter_map(|child| Pid::from_raw(child.parse().ok()?)));
+        next += 1;
+    }
+    pids.sort_unstable_by_key(|pid| pid.as_raw_nonzero());
+    Ok(pids)
+}
+
+fn a_tree_is_dumped_stopped_and_restored() -> Verdict {
+    let scene = Scene::new()?;
+    let mut program = start(&scene, &format!("sleep 1000 & (sleep 1001; true) | cat >/dev/null & {ECHO}"))?;
+    let pid = program.pid();
+    let before = Deadline::step("all of the pipeline").until(&[pid], || {
+        let pids = tree(pid)?;
+        let names: Vec<_> = pids.iter().map(|pid| field(*pid, "Name")).collect();
+        let there =
+            names.iter().filter(|name| *name == "sleep").count() == 2 && names.contains(&"cat".to_owned());
+        Ok(there.then_some(pids))
+    })?;
+    silent(rekindle::run(&mut dump(&program, &scene, &["-s"])?)?).context(log(&scene, "dump.log"))?;
+    for pid in &before {
+        await_field(*pid, "State", "T (stopped)")?;
+    }
+    for pid in &before {
+        rustix::process::kill_process(*pid, Signal::CONT)?;
+    }
+    goes_on(&mut program, "continued")?;
+    program.await_still()?;
+    silent(rekindle::run(&mut dump(&program, &scene, &[])?)?).context(log(&scene, "dump.log"))?;
+    program.await_killed()?;
+    before.iter().try_for_each(|pid| await_gone(*pid))?;
+    let mut program = restore(pid, &scene, &[])?;
+    goes_on(&mut program, "restored")?;
+    let after = tree(pid)?;
+    ensure!(before == after, "the tree was {before:?}, and is {after:?}");
+    Ok(())
 }
 
 /// A restore that stays: its run, once the program is there.
