@@ -17,7 +17,7 @@ use rekindle::checkpoint::Report;
 use rekindle::stage::CheckpointStage;
 use rekindle::{Checkpoint, Error};
 use rekindle_foreground::interrupt::Watch;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     watch.over();
     let report = result?;
     if dump.kills() {
-        await_reaped(pid);
+        await_reaped(&dump.tree.borrow());
     }
     let Report {
         pause,
@@ -56,17 +56,31 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
 /// How long to wait for init.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Waits until the pid of a killed program is free. A program without a parent of its own is init's to take notice of:
-/// it will, and then `criu restore` may follow at once. Other parents may have been told to wait for us first.
-fn await_reaped(pid: i32) {
-    let of_init = || {
+/// Waits until the pids of a killed tree are free. Those without a parent of their own any more are init's to take notice
+/// of: it will, and then `criu restore` may follow at once. Other parents may have been told to wait for us first.
+fn await_reaped(tree: &[i32]) {
+    let of_init = |pid: &i32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-        status.contains("\nPPid:\t1\n")
+        status.contains("\nState:\tZ") && status.contains("\nPPid:\t1\n")
     };
     let deadline = Instant::now() + PATIENCE;
-    while of_init() && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1)); // its end could be waited for; that it is reaped, cannot
+    while tree.iter().any(of_init) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1)); // an end could be waited for; that it is reaped, cannot
     }
+}
+
+/// The processes of a tree that stands still.
+fn tree(root: i32) -> Vec<i32> {
+    let mut pids = vec![root];
+    let mut next = 0;
+    while let Some(pid) = pids.get(next) {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        let children: String = children.collect();
+        pids.extend(children.split_whitespace().filter_map(|child| child.parse::<i32>().ok()));
+        next += 1;
+    }
+    pids
 }
 
 /// A dump in the making.
@@ -79,6 +93,8 @@ struct Dumping<'s> {
     times: Cell<DumpTimes>,
     network_is_locked: Cell<bool>,
     is_complete: Cell<bool>,
+    /// Its pids, if it is to be killed.
+    tree: RefCell<Vec<i32>>,
 }
 
 impl<'s> Dumping<'s> {
@@ -92,6 +108,7 @@ impl<'s> Dumping<'s> {
             times: Cell::default(),
             network_is_locked: Cell::new(false),
             is_complete: Cell::new(false),
+            tree: RefCell::default(),
         }
     }
 
@@ -138,6 +155,9 @@ impl<'s> Dumping<'s> {
             CheckpointStage::Complete => {
                 self.times.set(DumpTimes { writing: self.begun.get().elapsed(), ..times });
                 self.is_complete.set(true);
+                if self.kills() {
+                    self.tree.replace(tree(self.pid));
+                }
                 self.scripts.run(Action::PostDump, Some(self.pid))?;
             }
         }
