@@ -87,7 +87,7 @@ impl Restoring<'_> {
         let restored = Restore::from_file(image)?
             // As CRIU, which knows no times of files.
             .changed_files(ChangedFiles::SameSize)
-            .detached(self.settings.detached)
+            .detached(self.settings.detached && self.settings.exec_cmd.is_none())
             .sibling(self.settings.sibling)
             .leave_stopped(self.settings.leave_stopped)
             .stages(&say)
