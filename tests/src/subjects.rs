@@ -147,6 +147,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("eventfd", "eventfd.c"),
     subject("timerfd", "timerfd.c"),
     subject("signalfd", "signalfd.c"),
+    subject("epoll", "epoll.c"),
     // internet sockets
     subject("tcp_idle", "tcp_idle.c"),
     subject("tcp_listening", "tcp_listening.c"),

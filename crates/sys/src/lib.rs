@@ -8,6 +8,7 @@
 
 pub mod arch;
 pub mod clone;
+pub mod epoll;
 pub mod fs;
 pub mod futex;
 pub mod library;

@@ -45,6 +45,9 @@ numbers! {
     EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";
     TIMERFD_CREATE = libc::SYS_timerfd_create, "timerfd_create(2)";
     TIMERFD_SETTIME = libc::SYS_timerfd_settime, "timerfd_settime(2)";
+    EPOLL_CREATE1 = libc::SYS_epoll_create1, "epoll_create1(2)";
+    EPOLL_CTL = libc::SYS_epoll_ctl, "epoll_ctl(2)";
+    EPOLL_PWAIT = libc::SYS_epoll_pwait, "epoll_pwait(2)";
     SIGNALFD4 = libc::SYS_signalfd4, "signalfd(2)";
     SOCKETPAIR = libc::SYS_socketpair, "socketpair(2)";
     ACCEPT4 = libc::SYS_accept4, "accept(2)";

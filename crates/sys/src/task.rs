@@ -99,11 +99,40 @@ pub enum Kcmp {
 pub fn kcmp(pid1: i32, pid2: i32, what: Kcmp, idx1: u64, idx2: u64) -> Result<std::cmp::Ordering> {
     // SAFETY: numbers only.
     let value = check(unsafe { libc::syscall(libc::SYS_kcmp, pid1, pid2, what as i32, idx1, idx2) })?;
+    ordering(value)
+}
+
+fn ordering(value: u64) -> Result<std::cmp::Ordering> {
     Ok(match value {
         0 => std::cmp::Ordering::Equal,
         1 => std::cmp::Ordering::Less,
         _ => std::cmp::Ordering::Greater,
     })
+}
+
+/// `struct kcmp_epoll_slot` (include/uapi/linux/kcmp.h)
+#[repr(C)]
+struct EpollSlot {
+    epoll: u32,
+    target: u32,
+    nth: u32,
+}
+
+/// kcmp(2) with `KCMP_EPOLL_TFD`: how a descriptor of one process orders with what an epoll of another watches, which was
+/// added under the number `target`, as the `nth` (from 0) of that number in fdinfo. `ENOENT` when there is none.
+pub fn kcmp_epoll(
+    pid: i32,
+    fd: i32,
+    epoll_pid: i32,
+    epoll: i32,
+    target: i32,
+    nth: u32,
+) -> Result<std::cmp::Ordering> {
+    const KCMP_EPOLL_TFD: i32 = 7;
+    let slot = EpollSlot { epoll: epoll as u32, target: target as u32, nth };
+    let (what, at) = (KCMP_EPOLL_TFD, &raw const slot);
+    // SAFETY: `slot` is live and of the form that the kernel reads for this comparison.
+    ordering(check(unsafe { libc::syscall(libc::SYS_kcmp, pid, epoll_pid, what, fd, at) })?)
 }
 
 /// The calling thread's tid.

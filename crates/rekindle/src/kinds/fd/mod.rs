@@ -15,6 +15,7 @@ mod anonymous;
 pub mod capture;
 mod device;
 mod directory;
+mod epoll;
 mod eventfd;
 mod fetch;
 mod inet;
@@ -90,6 +91,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &eventfd::Eventfd,
     &timerfd::Timerfd,
     &signalfd::Signalfd,
+    &epoll::Epoll,
 ];
 
 /// What a kind says of a descriptor.
@@ -199,6 +201,9 @@ pub struct Description {
     /// The signals, for signalfds.
     #[prost(message, optional, tag = "12")]
     pub signalfd: Option<signalfd::Record>,
+    /// What it watches, for epolls.
+    #[prost(message, optional, tag = "13")]
+    pub epoll: Option<epoll::Record>,
     /// The socket, for those of the family `AF_UNIX`.
     #[prost(message, optional, tag = "16")]
     pub unix: Option<unix::Record>,
@@ -225,6 +230,11 @@ impl Description {
     /// How many descriptors travel together through it, at most.
     fn travellers(&self) -> usize {
         self.unix.as_ref().map_or(0, unix::Record::travellers)
+    }
+
+    /// The numbers under which it refers to others, whoever has them.
+    fn numbers(&self) -> impl Iterator<Item = i32> {
+        self.epoll.iter().flat_map(|epoll| &epoll.entries).map(|entry| entry.fd)
     }
 
     fn kind(&self) -> Option<&'static dyn FdKind> {

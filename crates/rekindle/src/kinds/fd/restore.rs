@@ -80,6 +80,13 @@ pub struct Finishing<'a> {
     pub second: Option<i32>,
     layout: &'a Layout<'a>,
     process: usize,
+    own: &'a Own<'a>,
+}
+
+/// The descriptors of a process, to be found in.
+struct Own<'a> {
+    by_number: HashMap<i32, &'a Descriptor>,
+    by_description: HashMap<u32, i32>,
 }
 
 /// Descriptors beside those of the program that a process may have open at a time.
@@ -106,6 +113,7 @@ impl<'a> Layout<'a> {
             .iter()
             .flat_map(|process| &process.descriptors)
             .map(|descriptor| descriptor.fd)
+            .chain(descriptions.iter().flat_map(Description::numbers))
             .collect();
         let most = processes.iter().map(|process| process.descriptors.len()).max().unwrap_or(0);
         let homeless =
@@ -177,13 +185,14 @@ impl<'a> Layout<'a> {
     /// The steps, in a process, that complete the descriptions it holds. Every process has its descriptors, and has been
     /// through the stages before.
     pub fn finish(&self, process: usize, stage: Stage, batch: &mut Batch) {
+        let own = Own::of(&self.processes[process].descriptors);
         for description in self.descriptions.iter().filter(|d| self.is_held_by(d.id, process)) {
             let (Some(kind), Some(place)) = (description.kind(), self.places.get(&description.id)) else {
                 continue;
             };
             let second = self.seconds.get(&description.id).copied();
             let (descriptions, number) = (self.descriptions, place.number);
-            let cx = Finishing { descriptions, number, second, layout: self, process };
+            let cx = Finishing { descriptions, number, second, layout: self, process, own: &own };
             match stage {
                 Stage::Bind => kind.bind(description, &cx, batch),
                 Stage::Finish => kind.finish(description, &cx, batch),
@@ -216,6 +225,23 @@ impl<'a> Layout<'a> {
         self.processes[process].process.identity.pid
     }
 
+    /// Parks a pidfd of a process, in the second place.
+    fn open_pidfd(&self, process: usize, batch: &mut Batch) {
+        let pid = self.pid(process);
+        let pidfd = batch.step(format!("pidfd_open of {pid}"), nr::PIDFD_OPEN, [pid.into(), 0.into()]);
+        batch.step("dup3", nr::DUP3, [pidfd.into(), self.parking[1].into(), 0.into()]);
+        batch.step("close", nr::CLOSE, [pidfd.into()]);
+    }
+
+    /// Parks a descriptor of the process whose pidfd is parked, in the first place.
+    fn fetch(&self, process: usize, number: i32, batch: &mut Batch) {
+        let [landing, pidfd] = self.parking;
+        let label = format!("fetching fd {number} of process {}", self.pid(process));
+        let fetched = batch.step(label, nr::PIDFD_GETFD, [pidfd.into(), number.into(), 0.into()]);
+        batch.step("dup3", nr::DUP3, [fetched.into(), landing.into(), 0.into()]);
+        batch.step("close", nr::CLOSE, [fetched.into()]);
+    }
+
     /// Moves what was just opened out of the way: the numbers that were free may be among those yet to be given.
     fn park<const N: usize>(&self, opened: [Arg; N], batch: &mut Batch) {
         for (from, to) in opened.into_iter().zip(self.parking) {
@@ -223,6 +249,16 @@ impl<'a> Layout<'a> {
         }
         for from in opened {
             batch.step("close", nr::CLOSE, [from]);
+        }
+    }
+}
+
+impl<'a> Own<'a> {
+    fn of(descriptors: &'a [Descriptor]) -> Self {
+        Self {
+            by_number: descriptors.iter().map(|descriptor| (descriptor.fd, descriptor)).collect(),
+            // The first of several.
+            by_description: descriptors.iter().rev().map(|found| (found.description, found.fd)).collect(),
         }
     }
 }
@@ -290,19 +326,11 @@ impl Making<'_> {
                 by_holder.entry(place.process).or_default().push((*id, place.number));
             }
         }
-        let [landing, parked_pidfd] = self.layout.parking;
         for (holder, descriptions) in by_holder {
-            let pid = self.layout.pid(holder);
-            let pidfd = batch.step(format!("pidfd_open of {pid}"), nr::PIDFD_OPEN, [pid.into(), 0.into()]);
-            batch.step("dup3", nr::DUP3, [pidfd.into(), parked_pidfd.into(), 0.into()]);
-            batch.step("close", nr::CLOSE, [pidfd.into()]);
+            self.layout.open_pidfd(holder, batch);
             for (id, number) in descriptions {
-                let label = format!("fetching fd {number} of process {pid}");
-                let fetched =
-                    batch.step(label, nr::PIDFD_GETFD, [parked_pidfd.into(), number.into(), 0.into()]);
-                batch.step("dup3", nr::DUP3, [fetched.into(), landing.into(), 0.into()]);
-                batch.step("close", nr::CLOSE, [fetched.into()]);
-                self.give(id, landing, batch);
+                self.layout.fetch(holder, number, batch);
+                self.give(id, self.layout.parking[0], batch);
             }
         }
     }
@@ -340,9 +368,7 @@ fn find(descriptions: &[Description], id: u32) -> Option<&Description> {
 impl Finishing<'_> {
     /// A number in this process that leads to a description, if it has one.
     pub fn number_of(&self, id: u32) -> Option<i32> {
-        let descriptors = &self.layout.processes[self.process].descriptors;
-        let own = descriptors.iter().find(|descriptor| descriptor.description == id).map(|found| found.fd);
-        own.or_else(|| {
+        self.own.by_description.get(&id).copied().or_else(|| {
             let place = self.layout.places.get(&id).filter(|place| place.process == self.process)?;
             Some(place.number)
         })
@@ -350,7 +376,44 @@ impl Finishing<'_> {
 
     /// What a number of this process leads to.
     pub fn description_at(&self, fd: i32) -> Option<&Descriptor> {
-        self.layout.processes[self.process].descriptors.iter().find(|descriptor| descriptor.fd == fd)
+        self.own.by_number.get(&fd).copied()
+    }
+
+    /// Brings a description to this very number of this process for the steps that `with` adds. What the number leads to
+    /// is put aside meanwhile.
+    pub fn with_at(&self, id: u32, number: i32, batch: &mut Batch, with: impl FnOnce(&mut Batch)) {
+        let present = self.description_at(number);
+        if present.is_some_and(|present| present.description == id) {
+            return with(batch);
+        }
+        let [landing, aside] = self.layout.parking;
+        let own = self.number_of(id);
+        if own.is_none() {
+            let Some(place) = self.layout.places.get(&id) else { return };
+            // The numbers that are free now may be the one to be taken: nothing stays at them.
+            self.layout.open_pidfd(place.process, batch);
+            self.layout.fetch(place.process, place.number, batch);
+            batch.step("close", nr::CLOSE, [aside.into()]);
+        }
+        let from = own.unwrap_or(landing);
+        if present.is_some() {
+            batch.step("putting a descriptor aside", nr::DUP3, [number.into(), aside.into(), 0.into()]);
+        }
+        batch.step("dup3", nr::DUP3, [from.into(), number.into(), 0.into()]);
+        with(batch);
+        match present {
+            Some(present) => {
+                let cloexec = if present.cloexec { o::CLOEXEC } else { 0 };
+                batch.step("dup3", nr::DUP3, [aside.into(), number.into(), cloexec.into()]);
+                batch.step("close", nr::CLOSE, [aside.into()]);
+            }
+            None => {
+                batch.step("close", nr::CLOSE, [number.into()]);
+            }
+        }
+        if own.is_none() {
+            batch.step("close", nr::CLOSE, [landing.into()]);
+        }
     }
 
     /// Brings a description to this process for the steps that `with` adds, which get a number for it.
