@@ -25,9 +25,10 @@ pub fn descendants(root: Pid) -> Vec<Pid> {
 
 /// proc_pid_task(5): `/proc/PID/task/TID/children`.
 fn children(parent: Pid) -> Vec<Pid> {
-    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())) else { return Vec::new() };
-    let of_task =
-        |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+    let Ok(tasks) = fs::read_dir(format!("/proc/{}/task", parent.as_raw_nonzero())) else {
+        return Vec::new();
+    };
+    let of_task = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
     let text: Vec<String> = tasks.flatten().map(of_task).collect();
     let numbers = text.iter().flat_map(|line| line.split_ascii_whitespace());
     numbers.filter_map(|number| Pid::from_raw(number.parse().ok()?)).collect()

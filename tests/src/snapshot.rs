@@ -19,6 +19,8 @@
 //!    in which they were made (anon_vma, mm/vma.c), not on what they are.
 //!  - The inode of memory without a file (shared anonymous memory, memfd, huge pages) and of a pipe is a serial number of the
 //!    kernel. It is written as the order of first appearance, so that who shares with whom is still compared.
+//!  - A deleted file has no name, and gets another number when it is made again: it is written as the order of first
+//!    appearance, too.
 //!  - A pipe or terminal that is a standard stream is written as "standard stream N" wherever it occurs: it leads outside,
 //!    and after a restore it is the restorer's.
 //!
@@ -29,7 +31,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use rekindle_sys::task::{Kcmp, kcmp};
@@ -213,6 +215,7 @@ struct Values {
     objects: Serials,
     pipes: Serials,
     sockets: Serials,
+    deleted: Serials,
     /// One descriptor of each description met so far, as process and number, by what it leads to.
     descriptions: BTreeMap<String, Vec<(i32, u32)>>,
 }
@@ -234,7 +237,9 @@ impl Values {
             self.put(format!("{prefix}{name}"), bytes(&process.join(name)));
         }
         for name in LINKS {
-            self.put(format!("{prefix}{name}"), link(&process.join(name)));
+            let target = link(&process.join(name));
+            let target = if is_deleted(&target) { "deleted file".to_owned() } else { target };
+            self.put(format!("{prefix}{name}"), target);
         }
         self.lines(&format!("{prefix}limits"), &process.join("limits"), limit_name);
         self.lines(&format!("{prefix}status"), &process.join("status"), |line| line.split_once(':'));
@@ -308,7 +313,16 @@ impl Values {
 
     fn descriptors(&mut self, prefix: &str, pid: Pid, root: Pid) {
         let process = PathBuf::from(format!("/proc/{}", pid.as_raw_pid()));
-        let outside = ["0", "1", "2"].map(|fd| (fd, link(&PathBuf::from(format!("/proc/{}/fd/{fd}", root.as_raw_pid())))));
+        let outside = ["0", "1", "2"]
+            .map(|fd| (fd, link(&PathBuf::from(format!("/proc/{}/fd/{fd}", root.as_raw_pid())))));
+        let inode = |fd: &str| {
+            fs::metadata(process.join("fd").join(fd))
+                .map_or_else(|_| String::new(), |meta| meta.ino().to_string())
+        };
+        let is_nowhere = |fd: &str, target: &str| {
+            let is_file = fs::metadata(process.join("fd").join(fd)).is_ok_and(|meta| meta.is_file());
+            is_file && (is_deleted(target) || target.starts_with("/memfd:"))
+        };
         for number in numbers(&process.join("fd")) {
             let fd = number.to_string();
             let target = link(&process.join("fd").join(&fd));
@@ -318,7 +332,10 @@ impl Values {
             let comparable = match stream {
                 Some((stream, _)) => Some(format!("standard stream {stream}")),
                 None if target.starts_with("pipe:") => Some(format!("pipe {}", self.pipes.order(&target))),
-                // A file without a name is made again, on the same file system.
+                None if is_nowhere(&fd, &target) => {
+                    Some(format!("deleted file {}", self.deleted.order(&inode(&fd))))
+                }
+                // A FIFO without a name is made again, on the same file system.
                 None if target.ends_with(" (deleted)") => Some(target.clone()),
                 None if target.starts_with("socket:") => {
                     Some(format!("socket {}", self.sockets.order(&target)))
@@ -479,8 +496,9 @@ fn header(line: &str, policies: &BTreeMap<u64, String>, objects: &mut Serials) -
     let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
     let [perms, offset, device, inode] = [(); 4].map(|()| words.next().unwrap_or_default().to_owned());
     let name = words.next().unwrap_or_default().trim().to_owned();
-    let fileless = ["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:"];
-    let inode = if fileless.iter().any(|prefix| name.starts_with(prefix)) {
+    let (name, is_deleted) =
+        if is_deleted(&name) { ("deleted file".to_owned(), true) } else { (name, false) };
+    let inode = if is_deleted || FILELESS.iter().any(|prefix| name.starts_with(prefix)) {
         format!("object {}", objects.order(&inode))
     } else {
         inode
@@ -488,6 +506,14 @@ fn header(line: &str, policies: &BTreeMap<u64, String>, objects: &mut Serials) -
     let policy = policies.get(&start).cloned().unwrap_or_default();
     let offset = u64::from_str_radix(&offset, 16).ok()?;
     Some(Mapping { start, end, perms, offset, device, inode, name, details: String::new(), policy })
+}
+
+/// The beginnings of the names of memory without a file.
+const FILELESS: &[&str] = &["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:"];
+
+/// Whether a link of /proc leads to a file that has been deleted.
+fn is_deleted(name: &str) -> bool {
+    name.ends_with(" (deleted)") && !FILELESS.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// numa_maps(5): "START POLICY ...", one line for each mapping.

@@ -76,6 +76,15 @@ pub const SUBJECTS: &[Subject] = &[
     subject("beyond_eof", "beyond_eof.c"),
     subject("swapped", "swapped.c"),
     subject("sealed", "sealed.c"),
+    // files and memory that no path leads to
+    subject("deleted_file", "deleted_file.c"),
+    subject("deleted_mapping", "deleted_mapping.c"),
+    subject("tmpfile", "tmpfile.c"),
+    subject("memfd", "memfd.c"),
+    subject("memfd_program", "memfd_program.c"),
+    subject("memfd_huge", "memfd_huge.c"),
+    subject("sysv_shm", "sysv_shm.c"),
+    subject("objects_of_two", "objects_of_two.c"),
     // the program's image, and what belongs to the address space
     subject("image_pie", "image_of_itself.c"),
     subject("image_at_fixed_address", "image_of_itself.c").built(&["-no-pie", "-fno-pie"]),
@@ -174,8 +183,11 @@ pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 /// Holds descriptors of kinds that are refused.
 pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
 
-/// Holds a mapping and a descriptor of a deleted file, which are refused.
+/// Holds deleted files.
 pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");
+
+/// Holds a file that was deleted under one name and has another, which /proc tells afterwards.
+pub const ANOTHER_NAME: Subject = subject("another_name", "another_name.c");
 
 /// Depends on a library, a file, and a directory of its own.
 pub const WITH_LIBRARY: Subject = subject("with_library", "with_library.c");

@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         trial("checkpoint::process_of_another_user", process_of_another_user),
         trial("checkpoint::image_cannot_be_made", image_cannot_be_made),
         trial("checkpoint::kinds_not_supported", kinds_not_supported),
-        trial("checkpoint::deleted_file", deleted_file),
+        trial("checkpoint::large_deleted_file", large_deleted_file),
         trial("check::kinds_not_supported", check_kinds_not_supported),
         trial("check::process_without_obstacles", check_process_without_obstacles),
         trial("check::machine", check_machine),
@@ -185,8 +185,18 @@ fn kinds_not_supported() -> Verdict {
     refused_and_untouched(&FOREIGN_KINDS, OBSTACLES)
 }
 
-fn deleted_file() -> Verdict {
-    refused_and_untouched(&DELETED_FILE, &["deleted.data", "deleted"])
+/// A deleted file goes into the image only up to a size.
+fn large_deleted_file() -> Verdict {
+    let scene = Scene::new()?;
+    let program = at_save_point(&DELETED_FILE, &scene)?;
+    let before = Snapshot::of(program.pid())?;
+    let image = scene.images()?.join("image");
+    let extra = ["--kill", "--deleted-files-max", "8K"];
+    let outcome = rekindle::run(&mut checkpoint(program.pid(), &image, &extra)?)?;
+    outcome.refused(&[REFUSED], &["deleted.data", "8192", "--deleted-files-max"])?;
+    scene.no_image_left()?;
+    law::holds(&before, &Snapshot::of(program.pid())?, Occasion::LeftRunning)?;
+    program.go_on(Duration::ZERO)
 }
 
 // ---- check

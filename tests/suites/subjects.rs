@@ -6,16 +6,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use rekindle_tests::itinerary::{ITINERARIES, at_save_point};
+use rekindle_tests::itinerary::{ITINERARIES, at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
+use rekindle_tests::rekindle::restore_detached;
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
-use rekindle_tests::subjects::{NOLIBC, SUBJECTS};
+use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
 use rekindle_tests::trial::{Trouble, Verdict, run, trial};
 use rekindle_tests::{ensure, fail};
 
 fn main() -> ExitCode {
     let mut trials: Vec<Trial> = vec![
+        trial("another_name::kill_and_restore", another_name),
         trial("law::control_holds_for_a_process_left_alone", holds_for_a_process_left_alone),
         trial("law::control_sees_a_changed_process", sees_a_changed_process),
         trial("law::control_table_has_no_dead_entries", table_has_no_dead_entries),
@@ -33,6 +35,13 @@ fn holds_for_a_process_left_alone() -> Verdict {
     let program = at_save_point(&NOLIBC, &scene)?;
     law::holds(&Snapshot::of(program.pid())?, &Snapshot::of(program.pid())?, Occasion::LeftRunning)?;
     program.go_on(Duration::ZERO)
+}
+
+/// /proc tells the other name afterwards, which the law knows nothing of.
+fn another_name() -> Verdict {
+    let scene = Scene::new()?;
+    let pid = checkpointed(&ANOTHER_NAME, &scene)?;
+    restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
 }
 
 /// The mildest law still sees one changed bit.

@@ -24,11 +24,8 @@ const CLI_PACKAGE: &str = "rekindle-cli";
 const CLI_BINARY: &str = "rekindle";
 
 /// What `--full` sets, unless the environment already does; tests/src/lib.rs says what each means.
-const FULL: &[(&str, &str)] = &[
-    ("REKINDLE_TEST_INSTANTS", "300"),
-    ("REKINDLE_TEST_HOSTILE", "5000"),
-    ("REKINDLE_TEST_STORMS", "100"),
-];
+const FULL: &[(&str, &str)] =
+    &[("REKINDLE_TEST_INSTANTS", "300"), ("REKINDLE_TEST_HOSTILE", "5000"), ("REKINDLE_TEST_STORMS", "100")];
 
 /// What `cargo xtask test` takes.
 #[derive(clap::Args)]

@@ -199,7 +199,10 @@ fn what(mapping: &mapping::Record, process: &ProcessPlan, plan: &Plan) -> String
             let file = plan.files.iter().find(|file| file.id == mapping.file);
             file.map_or_else(String::new, |file| show(&file.path))
         }
-        Backing::SharedAnonymous => format!("[shared memory {}]", mapping.object),
+        Backing::SharedAnonymous | Backing::Object => {
+            let name = plan.object(mapping.object).and_then(|object| object.name());
+            name.unwrap_or_else(|| format!("[shared memory {}]", mapping.object))
+        }
         Backing::Anonymous => match &mapping.name {
             Some(name) => format!("[anon:{}]", show(name)),
             None if mapping.start < bounds.brk && mapping.end > bounds.start_brk => "[heap]".to_owned(),

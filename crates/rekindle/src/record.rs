@@ -126,6 +126,12 @@ pub struct ProcessPlan {
 }
 
 impl Plan {
+    /// An object of shared memory, or a file that no path leads to.
+    pub fn object(&self, id: u32) -> Option<&shared::Record> {
+        let likely = id.checked_sub(FIRST_OBJECT).and_then(|index| self.shared.get(index as usize));
+        likely.filter(|object| object.id == id).or_else(|| self.shared.iter().find(|object| object.id == id))
+    }
+
     /// The records that make it, in order.
     pub fn into_records(self) -> impl Iterator<Item = AnyRecord> {
         let global = std::iter::once(AnyRecord::Info(self.info))

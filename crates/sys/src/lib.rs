@@ -20,6 +20,7 @@ pub mod signal;
 pub mod sigwait;
 pub mod sock_diag;
 pub mod socket;
+pub mod sysv;
 pub mod task;
 pub mod vm;
 pub mod wait;

@@ -46,6 +46,9 @@ pub(crate) struct Args {
     /// How long a thread may take to stop
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
+    /// How large a deleted file that the program still uses may be: it goes into the image
+    #[arg(long, value_name = "BYTES|1G", default_value = "1G", value_parser = size)]
+    deleted_files_max: u64,
     /// Tell what was done as JSON, on standard output (on standard error if the image goes there)
     #[arg(long)]
     pub(super) json: bool,
@@ -63,6 +66,18 @@ fn codec(text: &str) -> Result<Codec, String> {
         },
         _ => Err("there are none, lz4, zstd, and zstd:LEVEL".to_owned()),
     }
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    let (number, factor) = match text.as_bytes().last() {
+        Some(b'k' | b'K') => (&text[..text.len() - 1], 1 << 10),
+        Some(b'm' | b'M') => (&text[..text.len() - 1], 1 << 20),
+        Some(b'g' | b'G') => (&text[..text.len() - 1], 1 << 30),
+        _ => (text, 1),
+    };
+    let number: u64 =
+        number.parse().map_err(|_| "a number is needed, with K, M or G behind it if you like")?;
+    number.checked_mul(factor).ok_or_else(|| "no file is that large".to_owned())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -105,7 +120,8 @@ fn make(args: &Args, output: Output) -> Result<Report, rekindle::Error> {
     let bar = Bar::new("saving memory");
     let progress = |progress| bar.tell(progress);
     let checkpoint = Checkpoint::of(args.pid).kill(args.kill).timeout(args.timeout);
-    let checkpoint = checkpoint.codec(args.compress).progress(&progress);
+    let checkpoint = checkpoint.codec(args.compress).deleted_files_max(args.deleted_files_max);
+    let checkpoint = checkpoint.progress(&progress);
     match output {
         Output::Stdout(stdout) => checkpoint.to(stdout),
         Output::File(path) => checkpoint.to_file(path),

@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::fault;
 use crate::kinds::fd;
 use crate::kinds::mem::file::FileTable;
-use crate::kinds::mem::shared::SharedTable;
+use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};
 use crate::kinds::process::Process;
 use crate::kinds::task::Task;
@@ -38,6 +38,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+/// What a deleted file may take up of an image unless told: 1 GiB.
+pub const DELETED_MAX: u64 = 1 << 30;
+
 /// A checkpoint to be made.
 ///
 /// ```no_run
@@ -51,6 +54,7 @@ pub struct Checkpoint<'p> {
     pid: i32,
     kill: bool,
     timeout: Duration,
+    deleted_max: u64,
     codec: Codec,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
     stages: Option<Say<'p, CheckpointStage>>,
@@ -88,6 +92,7 @@ impl<'p> Checkpoint<'p> {
             pid,
             kill: false,
             timeout,
+            deleted_max: DELETED_MAX,
             codec: Codec::Raw,
             progress: None,
             stages: None,
@@ -104,6 +109,12 @@ impl<'p> Checkpoint<'p> {
     /// How long a thread may take to stop (10 s unless told) before the checkpoint is given up.
     pub fn timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// How many bytes a deleted file that the program has open or mapped may take up ([`DELETED_MAX`] unless told), as it
+    /// goes into the image. A larger one is refused.
+    pub fn deleted_files_max(self, bytes: u64) -> Self {
+        Self { deleted_max: bytes, ..self }
     }
 
     /// How pages are compressed (not at all unless told).
@@ -160,7 +171,7 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let before = survey(TreeView::read(self.pid)?)?;
+        let before = survey(TreeView::read(self.pid)?, self.deleted_max)?;
         fault::point("checkpoint-surveyed")?;
         let tasks: Vec<(i32, Vec<i32>)> = before.processes.iter().map(ProcessView::task_ids).collect();
         drop(before);
@@ -170,7 +181,7 @@ impl<'p> Checkpoint<'p> {
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree = survey(TreeView::of_frozen(&frozen)?)?;
+        let mut tree = survey(TreeView::of_frozen(&frozen)?, self.deleted_max)?;
         for view in &mut tree.processes {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }
@@ -255,7 +266,7 @@ impl Counts {
 /// Every obstacle to a checkpoint of a process and its descendants, without stopping them. Empty: it can be made.
 pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
     target::check(pid)?;
-    match survey(TreeView::read(pid)?) {
+    match survey(TreeView::read(pid)?, DELETED_MAX) {
         Ok(_) => Ok(Vec::new()),
         Err(Error::Refused(refusals)) => Ok(refusals),
         Err(error) => Err(error),
@@ -263,7 +274,7 @@ pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
 }
 
 /// Refuses what of a tree cannot be captured.
-fn survey(tree: TreeView) -> Result<TreeView, Error> {
+fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
     let mut list = Vec::new();
     for (index, view) in tree.processes.iter().enumerate() {
         let mut refusals = Refusals::of(view.pid);
@@ -278,6 +289,7 @@ fn survey(tree: TreeView) -> Result<TreeView, Error> {
         list.extend(refusals.into_list());
     }
     sharing::survey(&tree, &mut list);
+    list.extend(shared::survey(&tree, deleted_max));
     for (pid, why) in &tree.misplaced {
         let mut refusals = Refusals::of(*pid);
         refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
@@ -361,7 +373,7 @@ fn capture_process(
     for task in frozen.tasks() {
         tasks.push(Task::outside(view, task)?);
     }
-    let mut bounds = bounds::outside(view, files)?;
+    let mut bounds = bounds::outside(view, files, shared)?;
     // Memory that is another process's, too, comes with that one.
     let has_memory = !process.identity.shares(libc::CLONE_VM);
     let mut mappings = if has_memory { mapping::capture(view, files, shared)? } else { Vec::new() };

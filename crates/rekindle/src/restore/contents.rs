@@ -13,6 +13,7 @@
 
 use super::memory::{Arena, Rebuild};
 use super::nest::Nest;
+use super::objects::Objects;
 use super::spool::PageSource;
 use crate::checkpoint::Progress;
 use crate::error::Error;
@@ -41,6 +42,15 @@ pub(super) struct Filling<'a> {
     target: Option<Arc<Target>>,
 }
 
+/// Where pages go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// Into the memory of a process, by its place in the plan.
+    Process(usize),
+    /// Into a file that no path leads to, by the id of the object.
+    File(u32),
+}
+
 /// The process that is written to.
 struct Target {
     pid: i32,
@@ -57,6 +67,7 @@ impl<'a> Filling<'a> {
     pub(super) fn fill(
         &mut self,
         nest: &mut Nest<'_>,
+        objects: &Objects<'_>,
         source: &mut impl PageSource,
         first: PageBuffer,
         progress: Option<&(dyn Fn(Progress) + Sync)>,
@@ -71,7 +82,9 @@ impl<'a> Filling<'a> {
                 .name("reader".into())
                 .spawn_scoped(scope, move || read_all(source, first, &full, &to_read))
                 .map_err(|error| Error::io("starting a thread", &error))?;
-            let placed = self.place_all(nest, to_place, &mut Fillers::start(scope, empty), progress);
+            let mut fillers = Fillers::start(scope, empty);
+            let placed = self.place_all(nest, objects, to_place, &mut fillers, progress);
+            drop(fillers);
             let read = reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             placed?;
             read?;
@@ -82,13 +95,14 @@ impl<'a> Filling<'a> {
     fn place_all(
         &mut self,
         nest: &mut Nest<'_>,
+        objects: &Objects<'_>,
         to_place: Receiver<PageBuffer>,
         fillers: &mut Fillers,
         progress: Option<&(dyn Fn(Progress) + Sync)>,
     ) -> Result<(), Error> {
         for buffer in to_place {
             self.bytes += buffer.data().len() as u64;
-            self.place(nest, buffer, fillers)?;
+            self.place(nest, objects, buffer, fillers)?;
             if let Some(progress) = progress {
                 progress(Progress { done: self.bytes, total: self.bytes });
             }
@@ -96,15 +110,35 @@ impl<'a> Filling<'a> {
         fillers.finish()
     }
 
-    fn place(&mut self, nest: &mut Nest<'_>, buffer: PageBuffer, fillers: &mut Fillers) -> Result<(), Error> {
+    fn place(
+        &mut self,
+        nest: &mut Nest<'_>,
+        objects: &Objects<'_>,
+        buffer: PageBuffer,
+        fillers: &mut Fillers,
+    ) -> Result<(), Error> {
         let mut places = Vec::with_capacity(buffer.runs().len());
         for run in buffer.runs() {
-            places.push((self.address(run)?, run.bytes()));
+            let place = if objects.are_written(run.space) {
+                (Goal::File(run.space), run.address)
+            } else {
+                self.address(run)?
+            };
+            places.push((place, run.bytes()));
         }
-        let mut of_process = places.chunk_by(|(a, _), (b, _)| a.0 == b.0).peekable();
+        let mut of_goal = places.chunk_by(|(a, _), (b, _)| a.0 == b.0).peekable();
         let mut from = 0;
-        while let Some(some) = of_process.next() {
-            let index = some[0].0.0;
+        while let Some(some) = of_goal.next() {
+            let index = match some[0].0.0 {
+                Goal::Process(index) => index,
+                Goal::File(id) => {
+                    for ((_, offset), len) in some {
+                        objects.write(id, *offset, &buffer.data()[from..from + len])?;
+                        from += len;
+                    }
+                    continue;
+                }
+            };
             if !nest.has(index) {
                 fillers.finish()?;
                 nest.advance_to(index)?;
@@ -113,23 +147,28 @@ impl<'a> Filling<'a> {
             let pieces: Vec<(u64, usize)> = some.iter().map(|((_, address), len)| (*address, *len)).collect();
             let len: usize = pieces.iter().map(|(_, len)| len).sum();
             let target = self.target()?.clone();
-            if of_process.peek().is_none() {
+            if of_goal.peek().is_none() {
                 return fillers.place(Errand { target, pieces, buffer, from });
             }
             target.write_pieces(&pieces, &buffer.data()[from..])?;
             from += len;
         }
+        fillers.give_back(buffer);
         Ok(())
     }
 
-    /// Where a run goes, if the plan has a place for it: the process and the address.
-    fn address(&mut self, run: &Run) -> Result<(usize, u64), Error> {
+    /// Where a run goes, if the plan has a place for it, and the address there.
+    fn address(&mut self, run: &Run) -> Result<(Goal, u64), Error> {
         let misplaced =
             || Error::Nonsense(format!("pages at {:x} of space {} have no place", run.address, run.space));
         let Some(index) = process_of_space(run.space) else {
             let (start, size) = self.arena.place(self.plan, run.space).ok_or_else(misplaced)?;
             // They are the same in every process that has them.
-            return if run.end() <= size { Ok((0, start + run.address)) } else { Err(misplaced()) };
+            return if run.end() <= size {
+                Ok((Goal::Process(0), start + run.address))
+            } else {
+                Err(misplaced())
+            };
         };
         let mappings = &self.plan.processes.get(index).ok_or_else(misplaced)?.mappings;
         let mut at = mappings.partition_point(|mapping| mapping.end <= run.address);
@@ -144,7 +183,7 @@ impl<'a> Filling<'a> {
             }
             at += 1;
         }
-        Ok((index, run.address))
+        Ok((Goal::Process(index), run.address))
     }
 
     fn aim_at(&mut self, pid: i32) -> Result<(), Error> {
@@ -271,6 +310,12 @@ impl Fillers {
             Err(not_sent) => drop(self.empty.send(not_sent.into_inner().run()?)), // the reader may be done
         }
         Ok(())
+    }
+
+    /// Gives back a buffer whose pages are in place.
+    fn give_back(&self, mut buffer: PageBuffer) {
+        buffer.clear();
+        let _ = self.empty.send(buffer); // the reader may be done
     }
 
     /// Waits until everything that was handed out is in place.

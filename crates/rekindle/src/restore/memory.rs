@@ -10,8 +10,9 @@
 use super::place::Places;
 use crate::error::Error;
 use crate::kinds::fd::Files;
+use crate::kinds::fd::restore::Layout;
 use crate::kinds::mem::mapping::{self, Backing};
-use crate::kinds::mem::{advice, bounds, inherit, shared, vdso};
+use crate::kinds::mem::{advice, bounds, inherit, vdso};
 use crate::kinds::task::Task;
 use crate::record::{Plan, ProcessPlan};
 use crate::refusal::show;
@@ -29,17 +30,17 @@ pub(super) struct Arena {
 impl Arena {
     pub(super) fn of(plan: &Plan, places: &mut Places) -> Result<Self, Error> {
         let mut at = HashMap::new();
-        for object in &plan.shared {
-            let place = places.take(mapped_size(object) + unit(object))?.next_multiple_of(unit(object));
-            at.insert(object.id, place);
+        for object in plan.shared.iter().filter(|object| object.is_in_arena()) {
+            let (size, unit) = (object.mapped_size(), object.unit());
+            at.insert(object.id, places.take(size + unit)?.next_multiple_of(unit));
         }
         Ok(Self { at })
     }
 
     /// Where a shared object lies, and its length there.
     pub(super) fn place(&self, plan: &Plan, id: u32) -> Option<(u64, u64)> {
-        let object = plan.shared.iter().find(|object| object.id == id)?;
-        Some((*self.at.get(&id)?, mapped_size(object)))
+        let object = plan.object(id)?;
+        Some((*self.at.get(&id)?, object.mapped_size()))
     }
 }
 
@@ -49,6 +50,7 @@ pub(super) struct Rebuild<'a> {
     process: &'a ProcessPlan,
     files: &'a Files<'a>,
     arena: &'a Arena,
+    layout: &'a Layout<'a>,
     /// For each mapping: the first protection of its neighbour, if it must be kept apart from that one.
     apart: Vec<Option<u32>>,
     /// For each mapping: that of the process which clones this one, if it is made from it.
@@ -78,6 +80,7 @@ impl<'a> Rebuild<'a> {
         donor: Option<&Rebuild<'a>>,
         files: &'a Files<'a>,
         arena: &'a Arena,
+        layout: &'a Layout<'a>,
         places: &mut Places,
     ) -> Result<Self, Error> {
         let mut new_vdso = None;
@@ -100,7 +103,7 @@ impl<'a> Rebuild<'a> {
             new_vdso.is_none() && donor.new_vdso.is_none() && place(donor.process) == place(process)
         });
         let mut rebuild =
-            Self { plan, process, files, arena, apart: Vec::new(), inherited, has_vdso, new_vdso };
+            Self { plan, process, files, arena, layout, apart: Vec::new(), inherited, has_vdso, new_vdso };
         rebuild.apart = rebuild.find_apart(donor);
         Ok(rebuild)
     }
@@ -193,6 +196,17 @@ impl<'a> Rebuild<'a> {
     pub(super) fn map_arena(&self, batch: &mut Batch) {
         for object in &self.plan.shared {
             let Some((at, size)) = self.arena.place(self.plan, object.id) else { continue };
+            if let Some(segment) = &object.segment {
+                let label = format!("attaching System V segment {}", segment.shmid);
+                batch.step(label, nr::SHMAT, [segment.shmid.into(), at.into(), 0.into()]);
+                continue;
+            }
+            if let Some(number) = self.layout.object(object.id) {
+                let flags = MAP_SHARED | MAP_FIXED_NOREPLACE;
+                let args = [at.into(), size.into(), READ_WRITE.into(), flags.into(), number.into(), 0.into()];
+                batch.step("mapping a memfd", nr::MMAP, args);
+                continue;
+            }
             let mut flags = MAP_SHARED_ANONYMOUS | MAP_FIXED_NOREPLACE;
             if object.huge_page != 0 {
                 flags |= MAP_HUGETLB | ((object.huge_page.trailing_zeros() << MAP_HUGE_SHIFT) as i32);
@@ -202,9 +216,10 @@ impl<'a> Rebuild<'a> {
         }
     }
 
-    /// All mappings but shared anonymous ones, for which there are the objects.
+    /// All mappings but shared ones of objects.
     pub(super) fn map(&self, batch: &mut Batch) {
         let mut by_file: BTreeMap<(u32, bool), Vec<usize>> = BTreeMap::new();
+        let mut by_object: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (index, mapping) in self.process.mappings.iter().enumerate() {
             if let Some(from) = self.inherited[index] {
                 mapping.restore_inherited(from, batch);
@@ -215,16 +230,36 @@ impl<'a> Rebuild<'a> {
                 Backing::File => {
                     by_file.entry((mapping.file, mapping.needs_writable_file())).or_default().push(index);
                 }
-                Backing::SharedAnonymous => {}
+                Backing::Object if !mapping.shared => {
+                    by_object.entry(mapping.object).or_default().push(index)
+                }
+                Backing::SharedAnonymous | Backing::Object => {}
             }
         }
         for ((file, writable), mappings) in by_file {
             let path = self.files.path(file);
             let fd = open(path, writable, batch);
             for index in mappings {
-                self.process.mappings[index].restore(Some(fd), path, self.apart[index], batch);
+                self.process.mappings[index].restore(Some(fd.into()), path, self.apart[index], batch);
             }
             batch.step("close", nr::CLOSE, [fd.into()]);
+        }
+        for (object, mappings) in by_object {
+            let path = self.layout.path_of_object(object);
+            // One that is open for writing could not become the executable.
+            let fd = open(&path, false, batch);
+            for index in mappings {
+                self.process.mappings[index].restore(Some(fd.into()), &path, self.apart[index], batch);
+            }
+            batch.step("close", nr::CLOSE, [fd.into()]);
+        }
+    }
+
+    /// The arena's files go: a seal against writing is refused while they are mapped.
+    pub(super) fn unmap_files(&self, batch: &mut Batch) {
+        for object in self.plan.shared.iter().filter(|object| object.is_file()) {
+            let Some((at, size)) = self.arena.place(self.plan, object.id) else { continue };
+            batch.step("munmap", nr::MUNMAP, [at.into(), size.into()]);
         }
     }
 
@@ -241,13 +276,16 @@ impl<'a> Rebuild<'a> {
     /// What is settled once contents are in. `touched` mappings got a page only to keep them apart; `spare` is a free
     /// descriptor number.
     pub(super) fn settle(&self, touched: &[u64], spare: i32, batch: &mut Batch) {
+        for mapping in self.process.mappings.iter().filter(|m| m.shared && m.backing() == Backing::Object) {
+            self.map_file_object(mapping, batch);
+        }
         for mapping in self.process.mappings.iter().filter(|m| m.backing() == Backing::SharedAnonymous) {
             self.map_object(mapping, batch);
             mapping.restore_attributes(batch);
             let args = [mapping.start.into(), mapping.length().into(), mapping.prot.into()];
             batch.step("mprotect", nr::MPROTECT, args);
         }
-        for object in &self.plan.shared {
+        for object in self.plan.shared.iter().filter(|object| !object.is_file()) {
             let Some((at, size)) = self.arena.place(self.plan, object.id) else { continue };
             batch.step("munmap", nr::MUNMAP, [at.into(), size.into()]);
         }
@@ -262,11 +300,24 @@ impl<'a> Rebuild<'a> {
         for (index, mapping) in self.process.mappings.iter().enumerate() {
             mapping.settle(self.apart[index].is_some(), batch);
         }
-        let executable = self.files.path(self.process.bounds.executable);
-        bounds::restore(&self.process.bounds, executable, spare, batch);
+        let executable = match self.process.bounds.executable_object {
+            0 => self.files.path(self.process.bounds.executable).to_vec(),
+            object => self.layout.path_of_object(object),
+        };
+        bounds::restore(&self.process.bounds, &executable, spare, batch);
         for mapping in &self.process.mappings {
             advice::seal(&mapping.vm_flags(), mapping.start, mapping.length(), batch);
         }
+    }
+
+    /// A shared mapping of a file that no path leads to.
+    fn map_file_object(&self, mapping: &mapping::Record, batch: &mut Batch) {
+        // One that may not be written to is still made from a descriptor that can be, if the seal came first (mmap(2)).
+        let writable = mapping.vm_flags().has(*b"sh");
+        let path = self.layout.path_of_object(mapping.object);
+        let fd = open(&path, writable, batch);
+        mapping.restore(Some(fd.into()), &path, None, batch);
+        batch.step("close", nr::CLOSE, [fd.into()]);
     }
 
     /// A mapping of a shared object, from where the whole object lies.
@@ -274,6 +325,15 @@ impl<'a> Rebuild<'a> {
         let Some((at, size)) = self.arena.place(self.plan, mapping.object) else { return };
         let (from, len, to) = (at + mapping.offset, mapping.length(), mapping.start);
         let label = format!("mapping shared memory at {to:x}");
+        let object = self.plan.object(mapping.object);
+        if let Some(segment) = object.and_then(|object| object.segment.as_ref())
+            && (mapping.offset, len) == (0, size)
+        {
+            let label = format!("attaching System V segment {} at {to:x}", segment.shmid);
+            batch.step(label, nr::SHMAT, [segment.shmid.into(), to.into(), mapping.attach_flags().into()]);
+            return;
+        }
+        // Of one that is mapped in part it is forgotten whether it may become writable.
         if mapping.huge_page == 0 {
             let args = [from.into(), 0.into(), len.into(), MREMAP_MAYMOVE_FIXED.into(), to.into()];
             batch.step(label, nr::MREMAP, args);
@@ -300,16 +360,6 @@ fn refuse_inside(process: &ProcessPlan, saved: &vdso::Record) -> Result<(), Erro
             task.tid
         )])),
     }
-}
-
-/// The bytes of an object that are mapped to fill it.
-fn mapped_size(object: &shared::Record) -> u64 {
-    object.size.max(1).next_multiple_of(unit(object))
-}
-
-/// The alignment of an object's place and size.
-fn unit(object: &shared::Record) -> u64 {
-    if object.huge_page.is_power_of_two() { object.huge_page.max(PAGE_SIZE) } else { PAGE_SIZE }
 }
 
 fn open(path: &[u8], writable: bool, batch: &mut Batch) -> StepId {

@@ -11,6 +11,7 @@
 mod contents;
 mod memory;
 mod nest;
+mod objects;
 mod place;
 mod plan;
 mod resume;
@@ -29,6 +30,7 @@ use crate::stage::{RestoreStage, Say};
 use crate::ties::{self, Ties};
 use memory::{Arena, Rebuild};
 use nest::Nest;
+use objects::Objects;
 use rekindle_image::{PageBuffer, Reader};
 use rekindle_tracee::newborn::Kinship;
 use rekindle_tracee::{Batch, Newborn, Nursery, StoppedTask};
@@ -183,7 +185,10 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         fault::point("restore-planned")?;
         let making =
             Making { plan: &plan, ties: &ties, manner: self.manner, must_wait, progress: self.progress };
-        let (pid, page_bytes) = if must_wait && plan.processes.len() > 1 {
+        // Segments belong to the old processes as long as these are there.
+        let must_spool =
+            plan.processes.len() > 1 || plan.shared.iter().any(|object| object.segment.is_some());
+        let (pid, page_bytes) = if must_wait && must_spool {
             let mut spool = Spool::of(&mut reader, pages)?;
             plan::await_pids(&plan, &ties)?;
             nothing_in_the_way(&plan)?;
@@ -219,10 +224,11 @@ impl Making<'_> {
     fn run(self, source: &mut impl PageSource, first: PageBuffer) -> Result<(i32, u64), Error> {
         let plan = self.plan;
         let files = Files::new(&plan.files);
-        let layout = Layout::of(&plan.descriptions, &plan.processes);
+        let mut objects = Objects::make(plan)?;
+        let layout = Layout::of(&plan.descriptions, &plan.processes, &objects.sources());
         let mut places = place::Places::of(&plan.processes)?;
         let arena = Arena::of(plan, &mut places)?;
-        let rebuilds = self.rebuilds(&files, &arena, &mut places)?;
+        let rebuilds = self.rebuilds(&files, &arena, &layout, &mut places)?;
         let nursery = self.nursery(&mut places)?;
 
         let mut nest = Nest::of(plan, self.ties, &layout, &rebuilds, nursery);
@@ -231,7 +237,7 @@ impl Making<'_> {
             self.at(RestoreStage::Created)?;
         }
         let mut filling = contents::Filling::of(plan, &arena);
-        let page_bytes = filling.fill(&mut nest, source, first, self.progress)?;
+        let page_bytes = filling.fill(&mut nest, &objects, source, first, self.progress)?;
         if self.must_wait {
             plan::await_pids(plan, self.ties)?;
             nest.pass_on()?;
@@ -241,14 +247,18 @@ impl Making<'_> {
         nest.advance_to_end()?;
         fault::point("restore-filled")?;
         nest.group()?;
+        settle_objects(&mut nest, &mut objects, &rebuilds, &layout)?;
         settle(&mut nest, &mut filling, &rebuilds, layout.spare())?;
         open_files(&mut nest, &layout, &files, plan.processes.len())?;
+        objects.seal()?;
+        objects.remove()?;
         nest.end_the_dead()?;
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;
         let tasks = revive(&mut newborns, plan, self.ties)?;
         self.at(RestoreStage::Restored)?;
         let pid = release(newborns, plan, &tasks, self.manner)?;
+        objects.hand_over();
         Ok((pid, page_bytes))
     }
 
@@ -261,6 +271,7 @@ impl Making<'_> {
         &'a self,
         files: &'a Files<'a>,
         arena: &'a Arena,
+        layout: &'a Layout<'a>,
         places: &mut place::Places,
     ) -> Result<Vec<Rebuild<'a>>, Error> {
         let mut rebuilds: Vec<Rebuild<'a>> = Vec::with_capacity(self.plan.processes.len());
@@ -269,7 +280,7 @@ impl Making<'_> {
             let pid = process.process.identity.pid;
             let donor = self.ties.donor(pid).and_then(|donor| place.get(&donor).copied());
             let donor = donor.map(|donor: usize| &rebuilds[donor]);
-            let rebuild = Rebuild::of(self.plan, process, donor, files, arena, places)?;
+            let rebuild = Rebuild::of(self.plan, process, donor, files, arena, layout, places)?;
             rebuilds.push(rebuild);
             place.insert(pid, index);
         }
@@ -306,6 +317,26 @@ fn raise_descriptor_limit() {
     let limit = getrlimit(Resource::Nofile);
     // If it cannot be raised, a descriptor beyond it fails by name.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Files that no path leads to get all that they had, and become what nobody writes to if they are executables.
+fn settle_objects(
+    nest: &mut Nest<'_>,
+    objects: &mut Objects<'_>,
+    rebuilds: &[Rebuild<'_>],
+    layout: &Layout<'_>,
+) -> Result<(), Error> {
+    let executables: Vec<u32> = objects.executables().collect();
+    for (index, rebuild) in rebuilds.iter().enumerate() {
+        let mut batch = Batch::new();
+        rebuild.unmap_files(&mut batch);
+        for id in &executables {
+            layout.make_read_only(*id, &mut batch);
+        }
+        nest.run(index, &batch)?;
+    }
+    objects.settle()?;
+    fault::point("restore-objects")
 }
 
 /// Protection, locks, bounds.

@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::kinds::fd::{self, Files};
 use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
+use crate::kinds::mem::shared;
 use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
 use crate::ties::Ties;
@@ -58,14 +59,15 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     for process in &plan.processes {
         check_tasks(process, &mut tids)?;
         check_mappings(plan, process, &files)?;
-        if !files.has(process.bounds.executable) {
+        let executable = process.bounds.executable_object;
+        if !files.has(process.bounds.executable) && !is_file_object(plan, executable) {
             return nonsense("it does not say which executable a process runs");
         }
     }
     if plan.zombies.iter().any(|zombie| !zombie.is_sane() || !tids.insert(zombie.pid)) {
         return nonsense("a process that has ended makes no sense");
     }
-    let objects = plan.shared.iter().map(|object| object.id).collect();
+    let objects = plan.shared.iter().filter(|object| object.is_file()).map(|object| object.id).collect();
     let tables = plan.processes.iter().map(|process| process.descriptors.as_slice());
     fd::check(&plan.descriptions, tables, &files, &objects)?;
     Ok(())
@@ -143,10 +145,12 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
             return nonsense(format!("{at} is misplaced"));
         }
         end = mapping.end;
-        let known = match mapping.backing() {
-            Backing::Anonymous => !mapping.shared,
-            Backing::File => files.has(mapping.file),
-            Backing::SharedAnonymous => mapping.shared && object_holds(plan, mapping),
+        let known = match Backing::try_from(mapping.backing) {
+            Ok(Backing::Anonymous) => !mapping.shared,
+            Ok(Backing::File) => files.has(mapping.file),
+            Ok(Backing::SharedAnonymous) => mapping.shared && object_holds(plan, mapping),
+            Ok(Backing::Object) => is_file_object(plan, mapping.object),
+            Err(_) => false,
         };
         let lie_inside = |ranges: &[u64]| {
             ranges.chunks(2).all(|range| match *range {
@@ -186,15 +190,22 @@ fn check_objects(plan: &Plan) -> Result<(), Error> {
         {
             return nonsense(format!("shared object {} makes no sense", object.id));
         }
+        if let Err(why) = object.check() {
+            return nonsense(format!("object {}: {why}", object.id));
+        }
     }
     Ok(())
 }
 
+fn is_file_object(plan: &Plan, id: u32) -> bool {
+    plan.object(id).is_some_and(shared::Record::is_file)
+}
+
 fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
-    let object = plan.shared.iter().find(|object| object.id == mapping.object && object.id >= FIRST_OBJECT);
+    let object = plan.object(mapping.object);
     object.is_some_and(|object| {
-        let size = object.size.max(1).next_multiple_of(object.huge_page.max(PAGE_SIZE));
-        mapping.offset.checked_add(mapping.length()).is_some_and(|reach| reach <= size)
+        let size = object.mapped_size();
+        !object.is_file() && mapping.offset.checked_add(mapping.length()).is_some_and(|reach| reach <= size)
     })
 }
 

@@ -19,6 +19,7 @@ mod epoll;
 mod eventfd;
 mod fetch;
 mod inet;
+mod object;
 mod pipe;
 mod regular;
 pub mod restore;
@@ -85,6 +86,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &pipe::Pipe,
     &unix::Unix,
     &inet::Inet,
+    &object::Object,
     &regular::Regular,
     &directory::Directory,
     &device::Device,
@@ -147,7 +149,7 @@ pub struct Checking<'a> {
     pub files: &'a Files<'a>,
     /// Its descriptions, by id.
     pub descriptions: &'a HashMap<u32, &'a Description>,
-    /// The ids of its objects of shared memory.
+    /// The ids of its objects that are files.
     pub objects: &'a BTreeSet<u32>,
 }
 
@@ -210,6 +212,9 @@ pub struct Description {
     /// The internet socket.
     #[prost(message, optional, tag = "17")]
     pub inet: Option<inet::Record>,
+    /// The file, for memfds and deleted files.
+    #[prost(message, optional, tag = "18")]
+    pub object: Option<object::Record>,
 }
 
 impl Description {
@@ -309,7 +314,7 @@ fn open_at_offset(record: &Description, files: &Files<'_>, batch: &mut Batch) ->
 fn capture_file(fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
     // The link leads to the very file, whatever its path leads to by now.
     let very_file = PathBuf::from(format!("/proc/{}/fd/{}", cx.view.pid, fd.fd));
-    record.file = cx.files.id(&fd.link, &very_file)?;
+    record.file = cx.files.id_of_link(&fd.link, &very_file)?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::{
     Capturing, Checking, Claim, Description, FdKind, Opened, Survey, capture_file, check_type, open_at_offset,
 };
 use crate::error::Error;
+use crate::kinds::mem::file::path_of;
 use crate::view::FdView;
 use rekindle_tracee::Batch;
 use std::os::unix::ffi::OsStrExt;
@@ -41,7 +42,14 @@ impl FdKind for Regular {
         if fd.nlink == 0 {
             return Claim::Refused("deleted-file", "deleted files cannot be captured yet", "");
         }
-        if !is_at_its_path(fd) {
+        if path_of(&fd.link, fd.dev, fd.ino).is_none() {
+            if fd.link.ends_with(b" (deleted)") {
+                return Claim::Refused(
+                    "deleted-file",
+                    "the name that it was opened by has been deleted, and its other names are not in the same directory",
+                    "link it into that directory",
+                );
+            }
             return Claim::Refused(
                 "replaced-file",
                 "its path leads to another file by now",

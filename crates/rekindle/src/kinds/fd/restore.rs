@@ -43,6 +43,8 @@ pub struct Layout<'a> {
     seconds: HashMap<u32, i32>,
     /// Where descriptors of other processes are gathered that are to travel together.
     landing: Vec<i32>,
+    /// Files that no path leads to, by the ids of their objects: their numbers in the restorer, and in every process.
+    objects: BTreeMap<u32, (i32, i32)>,
 }
 
 /// Passes through the descriptions of all processes, each through every process before the next.
@@ -93,8 +95,9 @@ struct Own<'a> {
 const MARGIN: usize = 16;
 
 impl<'a> Layout<'a> {
-    /// That of a plan that has been checked.
-    pub fn of(descriptions: &'a [Description], processes: &'a [ProcessPlan]) -> Self {
+    /// That of a plan that has been checked. `sources` are the files that no path leads to: ids of objects, and numbers in
+    /// the restorer.
+    pub fn of(descriptions: &'a [Description], processes: &'a [ProcessPlan], sources: &[(u32, i32)]) -> Self {
         let mut users: HashMap<u32, Vec<(usize, i32)>> = HashMap::new();
         for (index, process) in processes.iter().enumerate() {
             for descriptor in &process.descriptors {
@@ -118,10 +121,13 @@ impl<'a> Layout<'a> {
         let most = processes.iter().map(|process| process.descriptors.len()).max().unwrap_or(0);
         let homeless =
             descriptions.len() - descriptions.iter().filter(|d| first_user(d.id).is_some()).count();
-        let from = (most + homeless + MARGIN) as i32;
+        // No number may be one of the restorer's that is still needed.
+        let last_source = sources.iter().map(|(_, number)| *number + 1).max().unwrap_or(0);
+        let from = last_source.max((most + homeless + MARGIN) as i32);
         let mut free = (from..).filter(|number| !used.contains(number));
         let mut next = || free.next().unwrap_or(i32::MAX);
         let (kept, parking) = ([(); 3].map(|()| next()), [(); 2].map(|()| next()));
+        let objects = sources.iter().map(|(id, source)| (*id, (*source, next()))).collect();
         let mut places = HashMap::new();
         for description in descriptions {
             let group = description.group().and_then(|group| of_group.get(&group).copied());
@@ -139,7 +145,7 @@ impl<'a> Layout<'a> {
         let seconds = needy.map(|description| (description.id, next())).collect();
         let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
-        Self { descriptions, processes, places, kept, parking, seconds, landing }
+        Self { descriptions, processes, places, kept, parking, seconds, landing, objects }
     }
 
     /// The steps, in the root, that put the restorer's standard streams aside and close everything else that it was
@@ -150,8 +156,14 @@ impl<'a> Layout<'a> {
             let args = [stream.into(), number.into(), 0.into()];
             batch.step_may_fail("setting a standard stream aside", nr::DUP3, args);
         }
+        for (source, number) in self.objects.values() {
+            let args = [(*source).into(), (*number).into(), 0.into()];
+            batch.step("setting a file aside", nr::DUP3, args);
+        }
         let mut from = 0;
-        for number in self.kept {
+        let set_aside: BTreeSet<i32> =
+            self.kept.into_iter().chain(self.objects.values().map(|(_, number)| *number)).collect();
+        for number in set_aside {
             if from < number {
                 batch.step("close_range", nr::CLOSE_RANGE, [from.into(), (number - 1).into(), 0.into()]);
             }
@@ -206,10 +218,31 @@ impl<'a> Layout<'a> {
         let passing = self.places.values().filter(|place| place.process == process && place.passing);
         let held = self.seconds.iter().filter(|(id, _)| self.is_held_by(**id, process));
         let passing = passing.map(|place| place.number).chain(held.map(|(_, number)| *number));
-        let landing = self.landing.iter().copied();
+        let objects = self.objects.values().map(|(_, number)| *number);
+        let landing = self.landing.iter().copied().chain(objects);
         for number in self.kept.into_iter().chain(self.parking).chain(landing).chain(passing) {
             batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
         }
+    }
+
+    /// The number, in every process, of a file that no path leads to.
+    pub fn object(&self, id: u32) -> Option<i32> {
+        self.objects.get(&id).map(|(_, number)| *number)
+    }
+
+    /// A path by which a process opens such a file.
+    pub fn path_of_object(&self, id: u32) -> Vec<u8> {
+        format!("/proc/self/fd/{}", self.object(id).unwrap_or(-1)).into_bytes()
+    }
+
+    /// The steps, in a process, after which it can no longer write to such a file.
+    pub fn make_read_only(&self, id: u32, batch: &mut Batch) {
+        let Some(number) = self.object(id) else { return };
+        let path = batch.c_string(&self.path_of_object(id));
+        let args = [libc::AT_FDCWD.into(), path.into(), o::CLOEXEC.into(), 0.into()];
+        let opened = batch.step("opening an executable again", nr::OPENAT, args);
+        batch.step("dup3", nr::DUP3, [opened.into(), number.into(), 0.into()]);
+        batch.step("close", nr::CLOSE, [opened.into()]);
     }
 
     /// A number that is free in every process until descriptors are made, and after.
@@ -350,6 +383,16 @@ impl Opening<'_> {
     /// Two numbers that are free.
     pub fn spare(&self) -> [i32; 2] {
         self.layout.parking
+    }
+
+    /// The number of a file that no path leads to.
+    pub fn object(&self, id: u32) -> Option<i32> {
+        self.layout.object(id)
+    }
+
+    /// A path by which such a file is opened.
+    pub fn path_of_object(&self, id: u32) -> Vec<u8> {
+        self.layout.path_of_object(id)
     }
 
     /// A description of the plan.

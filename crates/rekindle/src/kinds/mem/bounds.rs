@@ -2,6 +2,8 @@
 //! lie, the auxiliary vector, the executable; and whether future mappings are to be locked (mlockall(2)).
 
 use super::file::FileTable;
+use super::shared::SharedTable;
+use super::{deleted, memfd};
 use crate::error::Error;
 use crate::refusal::{Refusals, show};
 use crate::view::ProcessView;
@@ -48,6 +50,9 @@ pub struct Record {
     /// `MCL_FUTURE` and `MCL_ONFAULT`, or 0.
     #[prost(uint32, tag = "14")]
     pub lock_future: u32,
+    /// The executable, where it is a file that no path leads to: id of an object, or 0.
+    #[prost(uint32, tag = "15")]
+    pub executable_object: u32,
 }
 
 /// `PR_SET_MM`
@@ -61,10 +66,10 @@ const AUXV_POINTER: usize = 88;
 /// Says what of them cannot be captured.
 pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
     match view.link("exe") {
-        Ok(path) if path.ends_with(b" (deleted)") => refusals.add(
+        Ok(path) if executable(view, &path).is_none() => refusals.add(
             "deleted-executable",
             show(&path),
-            "the executable has been deleted",
+            "the executable has been deleted or moved, and its directory or its new name cannot be found",
             "put it back, or start the program again from the new one",
         ),
         Ok(_) => {}
@@ -88,10 +93,36 @@ pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
     }
 }
 
+/// What an executable is.
+enum Executable {
+    /// A file with a path.
+    File,
+    /// A file that no path leads to.
+    Object,
+}
+
+/// What the executable is, if it can be captured.
+fn executable(view: &ProcessView, path: &[u8]) -> Option<Executable> {
+    let exe = PathBuf::from(format!("/proc/{}/exe", view.pid));
+    let Ok(meta) = std::fs::metadata(&exe) else { return Some(Executable::File) };
+    if memfd::is_named_so(path) {
+        return Some(Executable::Object);
+    }
+    match meta.nlink() {
+        0 => deleted::directory_of(path, &exe).map(|_| Executable::Object),
+        _ => super::file::path_of(path, meta.dev(), meta.ino()).map(|_| Executable::File),
+    }
+}
+
 /// Reads what /proc tells.
-pub fn outside(view: &ProcessView, files: &mut FileTable) -> Result<Record, Error> {
+pub fn outside(view: &ProcessView, files: &mut FileTable, shared: &mut SharedTable) -> Result<Record, Error> {
     let stat = &view.stat;
     let exe = PathBuf::from(format!("/proc/{}/exe", view.pid));
+    let path = view.link("exe")?;
+    let (executable, executable_object) = match executable(view, &path) {
+        Some(Executable::Object) => (0, shared.id_of_link(&exe.to_string_lossy(), &path)?),
+        _ => (files.id_of_link(&path, &exe)?, 0),
+    };
     Ok(Record {
         start_code: stat.startcode,
         end_code: stat.endcode,
@@ -105,8 +136,9 @@ pub fn outside(view: &ProcessView, files: &mut FileTable) -> Result<Record, Erro
         env_start: stat.env_start,
         env_end: stat.env_end,
         auxv: view.file("auxv")?,
-        executable: files.id(&view.link("exe")?, &exe)?,
+        executable,
         lock_future: 0,
+        executable_object,
     })
 }
 
@@ -124,7 +156,8 @@ pub fn answer(record: &mut Record, brk: StepId, answers: &Answers) {
 /// `spare` is the number of a descriptor that is free.
 pub fn restore(record: &Record, executable: &[u8], spare: i32, batch: &mut Batch) {
     // The kernel refuses to replace an executable that is mapped (EBUSY), also by itself; nothing is to be done then.
-    let exe_fd = if is_our_own(executable) { -1 } else { spare };
+    let is_ours = record.executable_object == 0 && is_our_own(executable);
+    let exe_fd = if is_ours { -1 } else { spare };
     if exe_fd == spare {
         let path = batch.c_string(executable);
         let exe = batch.step(

@@ -5,7 +5,7 @@ use crate::refusal::show;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::Path;
 
 /// What is made of regular files that were modified since the checkpoint.
@@ -137,8 +137,39 @@ impl FileTable {
         Ok(id)
     }
 
+    /// The id of the file that a link below /proc/PID leads to, which says `name`; `state` is the link.
+    pub fn id_of_link(&mut self, name: &[u8], state: &Path) -> Result<u32, Error> {
+        if self.by_path.contains_key(name) || !name.ends_with(DELETED) {
+            return self.id(name, state);
+        }
+        let meta = std::fs::metadata(state)
+            .map_err(|error| Error::io(format!("looking at {}", show(name)), &error))?;
+        let path = path_of(name, meta.dev(), meta.ino()).unwrap_or_else(|| name.to_vec());
+        self.id(&path, state)
+    }
+
     /// All of them.
     pub fn records(&self) -> &[Record] {
         &self.records
     }
+}
+
+/// How the name of something deleted ends in /proc.
+const DELETED: &[u8] = b" (deleted)";
+
+/// A path that leads to a file, of which a link in /proc says `name`: that name; or, if it has been deleted there, another
+/// name that it has in the same directory.
+pub fn path_of(name: &[u8], dev: u64, ino: u64) -> Option<Vec<u8>> {
+    let is_it = |path: &Path| {
+        std::fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (dev, ino))
+    };
+    let path = Path::new(OsStr::from_bytes(name));
+    if is_it(path) {
+        return Some(name.to_vec());
+    }
+    let old = Path::new(OsStr::from_bytes(name.strip_suffix(DELETED)?));
+    let entries = std::fs::read_dir(old.parent()?).ok()?;
+    let alike = entries.flatten().filter(|entry| entry.ino() == ino).map(|entry| entry.path());
+    let found = alike.into_iter().find(|path| is_it(path))?;
+    Some(found.as_os_str().as_bytes().to_vec())
 }

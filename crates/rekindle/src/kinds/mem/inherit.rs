@@ -29,7 +29,7 @@ pub fn donor_of<'d>(heir: &Record, donor: &'d [Record]) -> Option<&'d Record> {
     let from = before.checked_sub(1).and_then(|index| donor.get(index))?;
     let like = |m: &Record| {
         let flags = m.vm_flags().0.into_iter().filter(|code| !VARYING.contains(code)).collect::<Vec<_>>();
-        (m.shared, m.backing, m.file, m.name.clone(), m.policy.clone(), m.huge_page, flags)
+        (m.shared, m.backing, (m.file, m.object), m.name.clone(), m.policy.clone(), m.huge_page, flags)
     };
     let same_place =
         from.backing() == Backing::Anonymous || heir.offset == from.offset + (heir.start - from.start);

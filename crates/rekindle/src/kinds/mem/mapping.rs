@@ -8,15 +8,15 @@
 
 use super::file::FileTable;
 use super::shared::SharedTable;
-use super::{advice, policy, vdso};
+use super::{advice, deleted, file, memfd, policy, segment, vdso};
 use crate::error::Error;
 use crate::refusal::{Refusals, show};
 use crate::view::ProcessView;
-use rekindle_procfs::maps::{Perms, Special};
+use rekindle_procfs::maps::{Mapping, Perms, Special};
 use rekindle_procfs::smaps::{Entry, VmFlags};
 use rekindle_sys::nr;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
-use rekindle_tracee::{Arg, Batch, Hijack, StepId};
+use rekindle_tracee::{Arg, Batch, Hijack};
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
@@ -31,8 +31,10 @@ pub enum Backing {
     Anonymous = 0,
     /// A file.
     File = 1,
-    /// Shared anonymous memory.
+    /// Shared memory that is no file of anybody's: anonymous, or a System V segment.
     SharedAnonymous = 2,
+    /// A file that no path leads to: an object.
+    Object = 3,
 }
 
 /// The form of a mapping in the image.
@@ -87,6 +89,7 @@ pub struct Record {
 
 /// `PROT_READ|PROT_WRITE`
 const READ_WRITE: u32 = 3;
+const PROT_EXEC: u32 = 4;
 const MAP_SHARED: i32 = 0x1;
 const MAP_PRIVATE: i32 = 0x2;
 const MAP_DROPPABLE: i32 = 0x8;
@@ -127,12 +130,19 @@ impl Record {
         self.shared && self.vm_flags().has(*b"mw")
     }
 
+    /// The flags of shmat(2) by which it was attached.
+    pub fn attach_flags(&self) -> i32 {
+        let read_only = if self.vm_flags().has(*b"mw") { 0 } else { libc::SHM_RDONLY };
+        read_only | if self.prot & PROT_EXEC != 0 { libc::SHM_EXEC } else { 0 }
+    }
+
     /// Whether the kernel would join it with the one before.
     pub fn would_join(&self, before: &Self) -> bool {
-        let like =
-            |m: &Self| (m.first_prot(), m.prot, m.shared, m.backing, m.file, m.name.clone(), m.flags.clone());
+        let like = |m: &Self| {
+            (m.first_prot(), m.prot, m.shared, m.backing, (m.file, m.object), m.name.clone(), m.flags.clone())
+        };
         let contiguous = self.backing() == Backing::Anonymous
-            || (self.backing() == Backing::File && before.offset + before.length() == self.offset);
+            || before.offset.checked_add(before.length()) == Some(self.offset);
         before.end == self.start
             && contiguous
             && !self.shared
@@ -163,9 +173,9 @@ impl Record {
 
     /// The step that maps it; `fd` is the file behind it. `apart` keeps it from being joined with the one before,
     /// which was mapped with protection `apart`.
-    pub fn restore(&self, fd: Option<StepId>, path: &[u8], apart: Option<u32>, batch: &mut Batch) {
+    pub fn restore(&self, fd: Option<Arg>, path: &[u8], apart: Option<u32>, batch: &mut Batch) {
         let at = format!("mapping {:x}-{:x} {}", self.start, self.end, show(path));
-        let fd = fd.map_or(Arg::from(-1), Arg::from);
+        let fd = fd.unwrap_or(Arg::from(-1));
         let first = match apart {
             None => self.first_prot(),
             Some(0) => 1,
@@ -274,19 +284,13 @@ fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
     if mapping.special() == Some(Special::Uprobes) {
         return Some(("mapping-kind", "it belongs to a uprobe".to_owned()));
     }
-    let name = mapping.name.as_slice();
-    match backing(entry) {
-        Some(Backing::Anonymous | Backing::SharedAnonymous) => None,
+    match backing(pid, entry) {
+        Some(Backing::Anonymous | Backing::SharedAnonymous | Backing::Object) => None,
         Some(Backing::File) => changed_file(pid, entry),
-        None if name.starts_with(b"/memfd:") => {
-            Some(("memfd", "memfd files cannot be captured yet".to_owned()))
-        }
-        None if name.starts_with(b"/SYSV") => {
-            Some(("sysv-shm", "System V shared memory cannot be captured yet".to_owned()))
-        }
-        None if mapping.deleted().is_some() => {
-            Some(("deleted-file", "deleted files cannot be captured yet".to_owned()))
-        }
+        None if mapping.deleted().is_some() => Some((
+            "deleted-file",
+            "its file has been deleted, and no directory of its file system or no other name of it can be found".to_owned(),
+        )),
         None => Some(("mapping-kind", "this kind of memory cannot be captured yet".to_owned())),
     }
 }
@@ -294,34 +298,52 @@ fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
 /// A file whose name leads to another one by now.
 fn changed_file(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
     let mapping = &entry.mapping;
-    let named = std::fs::metadata(Path::new(OsStr::from_bytes(&mapping.name)));
     let mapped = std::fs::metadata(super::shared::map_file(pid, mapping));
-    let same = match (&named, &mapped) {
-        (Ok(named), Ok(mapped)) => (named.dev(), named.ino()) == (mapped.dev(), mapped.ino()),
+    let same = match &mapped {
+        Ok(mapped) => file::path_of(&mapping.name, mapped.dev(), mapped.ino()).is_some(),
         // Without the right to look behind the mapping, the inode number has to do.
-        (Ok(named), Err(_)) => named.ino() == mapping.inode,
-        (Err(_), _) => false,
+        Err(_) => std::fs::metadata(Path::new(OsStr::from_bytes(&mapping.name)))
+            .is_ok_and(|named| named.ino() == mapping.inode),
     };
     (!same).then(|| ("replaced-file", "its file has been replaced by another of the same name".to_owned()))
 }
 
 /// What is behind a mapping, if it is something that can be captured.
-fn backing(entry: &Entry) -> Option<Backing> {
+fn backing(pid: i32, entry: &Entry) -> Option<Backing> {
     let mapping = &entry.mapping;
     let shared = mapping.perms.contains(Perms::SHARED);
     let name = mapping.name.as_slice();
-    let nameless = [b"/dev/zero (deleted)".as_slice(), b"/anon_hugepage (deleted)"].contains(&name)
-        || name.starts_with(b"[anon_shmem:");
-    if nameless {
+    if super::shared::is_anonymous(name) {
         return Some(if shared { Backing::SharedAnonymous } else { Backing::Anonymous });
     }
     if mapping.is_file() {
-        return mapping.deleted().is_none().then_some(Backing::File);
+        return if mapping.deleted().is_some() {
+            backing_of_deleted(pid, mapping)
+        } else {
+            Some(Backing::File)
+        };
     }
     let is_anonymous = name.is_empty()
         || name.starts_with(b"[anon:")
         || matches!(mapping.special(), Some(Special::Heap | Special::Stack));
     is_anonymous.then_some(Backing::Anonymous)
+}
+
+/// The same of one whose name ends as those of deleted files do.
+fn backing_of_deleted(pid: i32, mapping: &Mapping) -> Option<Backing> {
+    let name = mapping.name.as_slice();
+    if memfd::is_named_so(name) {
+        return Some(Backing::Object);
+    }
+    if segment::is_named_so(name) {
+        return Some(Backing::SharedAnonymous);
+    }
+    let behind = super::shared::map_file(pid, mapping);
+    let meta = std::fs::metadata(&behind).ok()?;
+    match meta.nlink() {
+        0 => deleted::directory_of(name, Path::new(&behind)).map(|_| Backing::Object),
+        _ => file::path_of(name, meta.dev(), meta.ino()).map(|_| Backing::File),
+    }
 }
 
 /// Finds the guard pages (`MADV_GUARD_INSTALL`) in mappings. A kernel before Linux 6.15 does not tell them.
@@ -383,7 +405,7 @@ pub fn capture(
         if vdso::is_part(mapping) || mapping.special() == Some(Special::Vsyscall) {
             continue;
         }
-        let backing = backing(entry).ok_or_else(|| {
+        let backing = backing(view.pid, entry).ok_or_else(|| {
             Error::proc(
                 view.pid,
                 "maps",
@@ -397,9 +419,9 @@ pub fn capture(
             Backing::Anonymous => {}
             Backing::File => {
                 let behind = super::shared::map_file(view.pid, mapping);
-                file = files.id(&mapping.name, Path::new(&behind))?;
+                file = files.id_of_link(&mapping.name, Path::new(&behind))?;
             }
-            Backing::SharedAnonymous => {
+            Backing::SharedAnonymous | Backing::Object => {
                 object = shared.id(view.pid, mapping, huge_page)?;
             }
         }

@@ -9,14 +9,20 @@
 //! | [`policy`] | NUMA policy of mappings |
 //! | [`mod@file`] | the files behind mappings and descriptors, and whether they are still the same |
 //! | [`inherit`] | what a process has from the one it was forked from |
-//! | [`shared`] | shared anonymous memory |
+//! | [`shared`] | memory and files that no path leads to: shared anonymous memory, and the next three |
+//! | [`memfd`] | files in memory |
+//! | [`deleted`] | deleted files |
+//! | [`segment`] | System V shared memory |
 //! | [`vdso`] | the kernel's code and data pages in the program |
 
 pub mod advice;
 pub mod bounds;
+pub mod deleted;
 pub mod file;
 pub mod inherit;
 pub mod mapping;
+pub mod memfd;
 pub mod policy;
+pub mod segment;
 pub mod shared;
 pub mod vdso;
