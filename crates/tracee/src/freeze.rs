@@ -9,12 +9,13 @@ use crate::Result;
 use crate::error::{TraceeError, call};
 use crate::steps::Patience;
 use crate::task::StoppedTask;
+use rekindle_procfs::State;
 use rekindle_procfs::status::Status;
 use rekindle_sys::arch::Regs;
 use rekindle_sys::ptrace::{self, Options};
 use rekindle_sys::wait::{self, Event};
-use rekindle_sys::{Errno, signal};
-use std::collections::BTreeMap;
+use rekindle_sys::{Errno, signal, task};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// A process whose threads we all hold stopped. Dropping it lets them go on.
@@ -31,17 +32,21 @@ impl Frozen {
     pub fn freeze(pid: i32, timeout: Duration) -> Result<Self> {
         let mut frozen = Self { pid, tasks: Vec::new(), owed_signals: Vec::new() };
         let deadline = Instant::now() + timeout;
-        let mut known = BTreeMap::new();
-        // A thread that is not stopped yet may make new ones; once all that are listed are stopped, none appear.
+        let mut patience = Patience::default();
+        // A thread that is not stopped yet may make new ones, or execute another program, which ends the others; once
+        // all that are listed are stopped, nothing changes any more.
         loop {
-            let fresh = frozen.seize_new(&mut known)?;
-            if fresh.is_empty() {
-                break;
-            }
-            for tid in fresh {
-                if let Some(task) = wait_until_stopped(tid, deadline, timeout)? {
-                    frozen.tasks.push(task);
+            frozen.forget_ended()?;
+            let Fresh { seized, unclear } = frozen.seize_new()?;
+            match unclear {
+                Some((tid, errno)) if seized.is_empty() => {
+                    if patience.is_exhausted() {
+                        return Err(why_not_seized(tid, errno));
+                    }
+                    patience.pause();
                 }
+                None if seized.is_empty() => break,
+                _ => frozen.await_stops(seized, deadline, timeout)?,
             }
         }
         if frozen.tasks.is_empty() {
@@ -51,16 +56,27 @@ impl Frozen {
         Ok(frozen)
     }
 
-    fn seize_new(&self, known: &mut BTreeMap<i32, ()>) -> Result<Vec<i32>> {
-        let mut fresh = Vec::new();
-        for tid in thread_ids(self.pid)? {
-            if known.insert(tid, ()).is_some() {
-                continue;
-            }
+    /// Seizes the threads that are listed but not held, and tells them to stop.
+    fn seize_new(&self) -> Result<Fresh> {
+        let mut fresh = Fresh { seized: Vec::new(), unclear: None };
+        let held: BTreeSet<i32> = self.tasks.iter().map(StoppedTask::tid).collect();
+        for tid in thread_ids(self.pid)?.into_iter().filter(|tid| !held.contains(tid)) {
             match ptrace::seize(tid, Options::TRACESYSGOOD) {
-                Ok(()) => fresh.push(tid),
+                Ok(()) => fresh.seized.push(tid),
                 Err(Errno::SRCH) => continue,
-                Err(errno) => return Err(why_not_seized(tid, errno)),
+                Err(errno) => match read_status(tid) {
+                    None => continue,
+                    // Ended, but still listed: a leader that others outlive, or one that is just going.
+                    Some(status) if matches!(status.state, State::Zombie | State::Dead) => continue,
+                    // It was seized under another number: a thread that executes a program gets that of its leader.
+                    Some(status) if status.tracer_pid == task::gettid() => fresh.seized.push(tid),
+                    Some(status) if status.tracer_pid != 0 => return Err(why_not_seized(tid, errno)),
+                    // What had this number when we asked has just ended, by the same way.
+                    Some(_) => {
+                        fresh.unclear = Some((tid, errno));
+                        continue;
+                    }
+                },
             }
             match ptrace::interrupt(tid) {
                 Ok(()) | Err(Errno::SRCH) => {}
@@ -68,6 +84,50 @@ impl Frozen {
             }
         }
         Ok(fresh)
+    }
+
+    /// Waits until each of these has stopped or ended. One that executes a program waits in turn for the end of all other
+    /// threads, of which we have to take notice (ptrace(2), "execve(2) under ptrace").
+    fn await_stops(&mut self, mut running: Vec<i32>, deadline: Instant, timeout: Duration) -> Result<()> {
+        let mut patience = Patience::default();
+        loop {
+            for tid in std::mem::take(&mut running) {
+                match look(tid)? {
+                    Look::Running => running.push(tid),
+                    Look::Stopped(task) => self.tasks.push(task),
+                    Look::Ended => {}
+                    // Without an end of its own it has the number of its leader now, and is the only one.
+                    Look::Unknown if tid != self.pid => {
+                        self.tasks.clear();
+                        running = vec![self.pid];
+                        break;
+                    }
+                    Look::Unknown => {}
+                }
+            }
+            let Some(tid) = running.first() else { return Ok(()) };
+            if Instant::now() >= deadline {
+                return Err(does_not_stop(*tid, timeout));
+            }
+            if patience.is_long() {
+                self.forget_ended()?;
+            }
+            patience.pause();
+        }
+    }
+
+    /// Takes notice of the end of threads that we held: killed, or ended by another one that executes a program.
+    fn forget_ended(&mut self) -> Result<()> {
+        let mut kept = Vec::with_capacity(self.tasks.len());
+        for task in self.tasks.drain(..) {
+            match look(task.tid())? {
+                Look::Running => kept.push(task),
+                Look::Stopped(task) => kept.push(task),
+                Look::Ended | Look::Unknown => {}
+            }
+        }
+        self.tasks = kept;
+        Ok(())
     }
 
     /// The process.
@@ -156,50 +216,62 @@ fn read_status(tid: i32) -> Option<Status> {
     rekindle_procfs::status::parse(&bytes).ok()
 }
 
-/// Waits for the stop that our interrupt asked for. `None`: the task ended instead.
-fn wait_until_stopped(tid: i32, deadline: Instant, timeout: Duration) -> Result<Option<StoppedTask>> {
+/// Threads found by [`Frozen::seize_new`].
+struct Fresh {
+    /// Those that will stop.
+    seized: Vec<i32>,
+    /// One that could not be seized, for a reason that may have gone by now.
+    unclear: Option<(i32, Errno)>,
+}
+
+/// What has become of a task that was seized.
+enum Look {
+    /// Nothing has happened.
+    Running,
+    /// It has stopped, as our interrupt asked for.
+    Stopped(StoppedTask),
+    /// It has ended.
+    Ended,
+    /// We have no task of that number.
+    Unknown,
+}
+
+fn look(tid: i32) -> Result<Look> {
     loop {
-        let event = match wait_with_deadline(tid, deadline) {
+        let event = match wait::poll(tid) {
             Ok(Some(event)) => event,
-            Ok(None) => return Err(does_not_stop(tid, timeout)),
-            Err(Errno::CHILD) => return Ok(None),
+            Ok(None) => return Ok(Look::Running),
+            Err(Errno::CHILD) => return Ok(Look::Unknown),
             Err(errno) => return Err(TraceeError::Call { tid, what: "wait4", errno }),
         };
-        match event {
-            Event::Exited(_) | Event::Killed(_) => return Ok(None),
-            Event::Stop(sig) => {
-                let group_stop = (sig != SIGTRAP).then_some(sig);
-                let task = StoppedTask::new(tid, group_stop);
-                // It fails for a 32-bit task, which is refused later.
-                if let Ok(regs) = task.regs() {
-                    task.look_already(spare_it_the_eintr(&task, regs)?);
-                }
-                return Ok(Some(task));
-            }
+        let resumed = match event {
+            Event::Exited(_) | Event::Killed(_) => return Ok(Look::Ended),
+            Event::Stop(sig) => return stopped(tid, sig),
             // About to receive a signal: let it be received; our stop comes before its handler's first instruction.
-            Event::Signal(sig) => call(tid, "PTRACE_CONT", ptrace::cont(tid, sig))?,
-            Event::SyscallStop | Event::PtraceEvent(_) | Event::Continued => {
-                call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
-            }
+            Event::Signal(sig) => ptrace::cont(tid, sig),
+            Event::SyscallStop | Event::PtraceEvent(_) | Event::Continued => ptrace::cont(tid, 0),
+        };
+        match resumed {
+            Ok(()) | Err(Errno::SRCH) => {} // killed meanwhile, which the next look tells
+            Err(errno) => return Err(TraceeError::Call { tid, what: "PTRACE_CONT", errno }),
         }
     }
+}
+
+fn stopped(tid: i32, sig: i32) -> Result<Look> {
+    let task = StoppedTask::new(tid, (sig != SIGTRAP).then_some(sig));
+    // It fails for a 32-bit task, which is refused later.
+    if let Ok(regs) = task.regs() {
+        match spare_it_the_eintr(&task, regs) {
+            Ok(regs) => task.look_already(regs),
+            Err(TraceeError::Call { errno: Errno::SRCH, .. }) => {} // killed meanwhile
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Look::Stopped(task))
 }
 
 const SIGTRAP: i32 = 5;
-
-/// Waits for an event, as wait4 has no timeout.
-fn wait_with_deadline(tid: i32, deadline: Instant) -> rekindle_sys::Result<Option<Event>> {
-    let mut patience = Patience::default();
-    loop {
-        if let Some(event) = wait::poll(tid)? {
-            return Ok(Some(event));
-        }
-        if Instant::now() >= deadline {
-            return Ok(None);
-        }
-        patience.pause();
-    }
-}
 
 fn does_not_stop(tid: i32, timeout: Duration) -> TraceeError {
     let wchan = std::fs::read_to_string(format!("/proc/{tid}/wchan")).unwrap_or_default();

@@ -77,8 +77,13 @@ impl Patience {
         }
     }
 
+    /// Whether it takes so long that what passes by itself should have passed.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.looks > 4 * YIELDS
+    }
+
     /// Whether it takes so long that one may wonder, now and then.
-    fn is_long(&self) -> bool {
+    pub(crate) fn is_long(&self) -> bool {
         self.looks > YIELDS && self.looks.is_multiple_of(YIELDS)
     }
 }
