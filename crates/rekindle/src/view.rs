@@ -131,10 +131,13 @@ enum Found {
 }
 
 fn zombie_or_process(pid: i32) -> Result<Found, Error> {
+    const PF_EXITING: u32 = 4;
     let stat = parse(pid, "stat", procfs::stat::parse)?;
-    let is_zombie =
-        matches!(stat.state, procfs::State::Zombie | procfs::State::Dead) && stat.num_threads <= 1;
-    if is_zombie {
+    let is_alone = stat.num_threads <= 1;
+    let is_zombie = matches!(stat.state, procfs::State::Zombie | procfs::State::Dead) && is_alone;
+    if is_alone && !is_zombie && stat.flags & PF_EXITING != 0 {
+        Err(Error::NoSuchProcess { pid }) // as good as ended: it has neither memory nor files any more
+    } else if is_zombie {
         zombie::Record::read(pid).map(Found::Zombie)
     } else {
         ProcessView::read(pid).map(Found::Process)

@@ -9,6 +9,7 @@
 //! given back, then all threads are let go. It is killed (if asked) only when the image is complete, synced and has
 //! its name.
 
+mod moving;
 mod output;
 mod pages;
 mod sharing;
@@ -171,9 +172,10 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let before = survey(TreeView::read(self.pid)?, self.deleted_max)?;
+        let before = moving::survey(self.pid, self.deleted_max)?;
         fault::point("checkpoint-surveyed")?;
-        let tasks: Vec<(i32, Vec<i32>)> = before.processes.iter().map(ProcessView::task_ids).collect();
+        let tasks: Vec<(i32, Vec<i32>)> =
+            before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
         drop(before);
 
         let mut waits: HashMap<i32, HashMap<i32, Wait>> =
@@ -266,7 +268,7 @@ impl Counts {
 /// Every obstacle to a checkpoint of a process and its descendants, without stopping them. Empty: it can be made.
 pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
     target::check(pid)?;
-    match survey(TreeView::read(pid)?, DELETED_MAX) {
+    match moving::survey(pid, DELETED_MAX) {
         Ok(_) => Ok(Vec::new()),
         Err(Error::Refused(refusals)) => Ok(refusals),
         Err(error) => Err(error),
@@ -281,6 +283,7 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
         if index > 0 {
             target::survey_descendant(view, &mut refusals);
         }
+        target::survey_leader(view, &mut refusals);
         Process::survey(view, &mut refusals);
         Task::survey(view, &mut refusals);
         bounds::survey(view, &mut refusals);

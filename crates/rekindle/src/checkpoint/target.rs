@@ -28,6 +28,9 @@ pub(super) fn check(pid: i32) -> Result<(), Error> {
     if is_kernel_thread(pid, &status) {
         return refuse("kernel-thread", "it is a thread of the kernel, not a program".into(), "");
     }
+    if matches!(status.state, State::Zombie | State::Dead) && status.threads > 1 {
+        return refuse("leader-ended", LEADER_ENDED.into(), "");
+    }
     if matches!(status.state, State::Zombie | State::Dead) {
         let why = format!("it has ended already, and waits for its parent {} to take notice", status.ppid);
         return refuse("zombie", why, "there is nothing left to capture");
@@ -56,6 +59,15 @@ pub(super) fn survey_descendant(view: &ProcessView, refusals: &mut Refusals) {
     if !uid.is_root() && status.uid[..3].iter().any(|theirs| *theirs != uid.as_raw()) {
         let why = format!("it belongs to user {}, and you are user {}", status.uid[0], uid.as_raw());
         refusals.add("other-user", "the process", why, "run rekindle as root");
+    }
+}
+
+const LEADER_ENDED: &str = "its first thread has ended while others go on, which cannot be captured yet";
+
+/// Refuses a process that its first thread has left (`pthread_exit` in `main`).
+pub(super) fn survey_leader(view: &ProcessView, refusals: &mut Refusals) {
+    if matches!(view.status.state, State::Zombie | State::Dead) {
+        refusals.add("leader-ended", "the process", LEADER_ENDED, "");
     }
 }
 

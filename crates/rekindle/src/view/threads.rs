@@ -21,7 +21,7 @@ const THREADS_PER_READER: usize = 128;
 
 /// Reads all of them, in order of tid. A thread that goes away meanwhile is left out.
 pub(super) fn read(pid: i32) -> Result<Vec<ThreadView>, Error> {
-    let mut tids = rekindle_tracee::freeze::thread_ids(pid)?;
+    let mut tids = rekindle_tracee::freeze::thread_ids(pid).map_err(|_| Error::NoSuchProcess { pid })?;
     tids.sort_unstable();
     let dir = open_directory(CWD, &format!("/proc/{pid}/task")).map_err(|_| Error::NoSuchProcess { pid })?;
     let readers = tids.len().div_ceil(THREADS_PER_READER).min(available_processors());
