@@ -335,13 +335,25 @@ impl Values {
                 None if is_nowhere(&fd, &target) => {
                     Some(format!("deleted file {}", self.deleted.order(&inode(&fd))))
                 }
-                // A FIFO without a name is made again, on the same file system.
-                None if target.ends_with(" (deleted)") => Some(target.clone()),
+                // A FIFO without a name is made again, on the same file system; files of /proc are numbered as they are found.
+                None if target.ends_with(" (deleted)") || target.starts_with("/proc/") => {
+                    Some(target.clone())
+                }
                 None if target.starts_with("socket:") => {
                     Some(format!("socket {}", self.sockets.order(&target)))
                 }
                 None => None,
             };
+            if is_nowhere(&fd, &target)
+                && let Some(lock) = self.named.get_mut(&format!("{prefix}fd/{fd}/lock"))
+            {
+                // "1: FLOCK  ADVISORY  WRITE 12135 fe:00:10035973 0 EOF"
+                *lock = lock
+                    .split(' ')
+                    .filter(|word| word.matches(':').count() < 2)
+                    .collect::<Vec<_>>()
+                    .join(" ");
+            }
             if let Some(name) = &comparable {
                 self.put(format!("{prefix}fd/{fd}/ino"), name);
             }

@@ -150,6 +150,11 @@ pub const SUBJECTS: &[Subject] = &[
     subject("doubled_stream", "doubled_stream.c"),
     subject("directories", "directories.c"),
     subject("devices", "devices.c"),
+    subject("locks", "locks.c"),
+    subject("lease", "lease.c"),
+    subject("owner_signal", "owner_signal.c"),
+    subject("o_path", "o_path.c"),
+    subject("kernel_files", "kernel_files.c"),
     subject("inner_pipe", "inner_pipe.c"),
     subject("pipes", "pipes.c"),
     // events

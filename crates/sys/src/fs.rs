@@ -2,7 +2,7 @@
 
 use crate::{Errno, Result, check};
 use rustix::fs::{Mode, OFlags, openat};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `O_*` bits that are the state of an open file description, not an order to open(2) (open(2); `O_LARGEFILE` is
 /// set by the kernel on 64-bit opens).
@@ -75,4 +75,20 @@ pub fn close_inherited(fd: i32) -> Result<()> {
     let nowhere = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     // SAFETY: numbers only; `fd` is one of the three that everybody shares, and stays open.
     check(unsafe { libc::dup2(nowhere.as_raw_fd(), fd) }.into()).map(drop)
+}
+
+/// Whom signals about a description go to: kind (`F_OWNER_*`) and number (fcntl(2), `F_GETOWN_EX`).
+pub fn owner(file: impl AsFd) -> Result<(i32, i32)> {
+    const F_GETOWN_EX: i32 = 16;
+    let mut owner = [0_i32; 2];
+    // SAFETY: F_GETOWN_EX writes a `struct f_owner_ex`, two ints, for which there is room.
+    check(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), F_GETOWN_EX, owner.as_mut_ptr()) }.into())?;
+    Ok((owner[0], owner[1]))
+}
+
+/// The signal that goes to the owner of a description; 0: SIGIO (fcntl(2), `F_GETSIG`).
+pub fn owner_signal(file: impl AsFd) -> Result<i32> {
+    const F_GETSIG: i32 = 11;
+    // SAFETY: numbers only.
+    check(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), F_GETSIG) }.into()).map(|signal| signal as i32)
 }

@@ -66,6 +66,7 @@ numbers! {
     MEMFD_CREATE = libc::SYS_memfd_create, "memfd_create(2)";
     PRCTL = libc::SYS_prctl, "prctl(2)";
     ARCH_PRCTL = libc::SYS_arch_prctl, "arch_prctl(2)";
+    FLOCK = libc::SYS_flock, "flock(2)";
     SHMAT = libc::SYS_shmat, "shmat(2)";
     MODIFY_LDT = libc::SYS_modify_ldt, "modify_ldt(2)";
     PERSONALITY = libc::SYS_personality, "personality(2)";

@@ -255,7 +255,7 @@ impl Making<'_> {
         nest.end_the_dead()?;
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;
-        let tasks = revive(&mut newborns, plan, self.ties)?;
+        let tasks = revive(&mut newborns, plan, self.ties, &layout)?;
         self.at(RestoreStage::Restored)?;
         let pid = release(newborns, plan, &tasks, self.manner)?;
         objects.hand_over();
@@ -378,6 +378,7 @@ fn open_files(
     for index in 0..processes {
         let mut batch = Batch::new();
         layout.close(index, &mut batch);
+        layout.lock(index, &mut batch);
         nest.run(index, &batch)?;
     }
     fault::point("restore-files")
@@ -395,7 +396,12 @@ fn attributes(nest: &mut Nest<'_>, plan: &Plan) -> Result<(), Error> {
 }
 
 /// Threads, what each has of its own, then rights and signals. Ends with all tasks of all processes stopped.
-fn revive(newborns: &mut [Newborn], plan: &Plan, ties: &Ties) -> Result<Vec<Vec<StoppedTask>>, Error> {
+fn revive(
+    newborns: &mut [Newborn],
+    plan: &Plan,
+    ties: &Ties,
+    layout: &Layout<'_>,
+) -> Result<Vec<Vec<StoppedTask>>, Error> {
     for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
         start_threads(newborn, process)?;
     }
@@ -405,8 +411,9 @@ fn revive(newborns: &mut [Newborn], plan: &Plan, ties: &Ties) -> Result<Vec<Vec<
             run_phase(newborn, process, phase, Batch::new())?;
         }
     }
-    for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
+    for (index, (newborn, process)) in newborns.iter_mut().zip(&plan.processes).enumerate() {
         let mut batch = Batch::new();
+        layout.finish(index, Stage::Last, &mut batch);
         Nest::forget_ends(&signals_of_the_buried(process.process.identity.pid, plan, ties), &mut batch);
         run_phase(newborn, process, Phase::Pending, batch)?;
     }

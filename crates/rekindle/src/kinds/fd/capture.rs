@@ -1,7 +1,9 @@
 //! From the descriptors of a tree of processes to descriptions.
 
 use super::unix::Transit;
-use super::{Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey};
+use super::{
+    Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, locks, owner, stream,
+};
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::SharedTable;
@@ -17,18 +19,15 @@ pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
     let cx = Survey { view, tree };
     for fd in &view.fds {
         let subject = || subject(fd, view);
-        if !fd.info.locks.is_empty() {
-            refusals.add(
-                "file-lock",
-                subject(),
-                "file locks cannot be captured yet",
-                "let the program release it",
-            );
+        locks::survey(fd, &subject(), refusals);
+        let claimed = claim(fd, &cx);
+        if fd.info.flags & o::ASYNC != 0
+            && claimed.as_ref().is_some_and(|(kind, _)| kind.name() == stream::NAME)
+        {
+            let why = "O_ASYNC on a standard stream, which becomes the restorer's, cannot be captured";
+            refusals.add("async-io", subject(), why, "");
         }
-        if fd.info.flags & o::ASYNC != 0 {
-            refusals.add("async-io", subject(), "O_ASYNC cannot be captured yet", "");
-        }
-        match claim(fd, &cx) {
+        match claimed {
             Some((_, Claim::Refused(code, why, remedy))) => refusals.add(code, subject(), why, remedy),
             Some(_) => {}
             None => {
@@ -98,6 +97,7 @@ pub fn capture(
     let mut met: HashMap<Likeness, Vec<Met>> = HashMap::new();
     let mut ids = HashMap::new();
     let mut pipes_read = BTreeSet::new();
+    let mut locked = BTreeSet::new();
     let mut first = Vec::new();
     let transit = Transit::look(tree)?;
     refuse_travellers(&transit, tree)?;
@@ -118,6 +118,11 @@ pub fn capture(
                     id
                 }
             };
+            for lock in locks::of_process(fd, view.pid) {
+                if locked.insert((fd.dev, fd.ino, lock.pid, lock.start, lock.length)) {
+                    descriptions[description as usize - 1].locks.push(lock);
+                }
+            }
             ids.insert((view.pid, fd.fd), description);
             let cloexec = fd.info.flags & o::CLOEXEC != 0;
             descriptors.push(Descriptor { fd: fd.fd, description, cloexec });
@@ -166,6 +171,10 @@ fn capture_one(id: u32, fd: &FdView, cx: &mut Capturing<'_>) -> Result<Descripti
         Some((kind, Claim::Mine)) => {
             record.kind = kind.name().to_owned();
             kind.capture(fd, cx, &mut record)?;
+            record.locks = locks::of_description(fd);
+            if owner::is_kept(&record) {
+                record.owner = owner::capture(fd, cx.view)?;
+            }
             Ok(record)
         }
         _ => Err(Error::proc(

@@ -19,7 +19,11 @@ mod epoll;
 mod eventfd;
 mod fetch;
 mod inet;
+mod kernel_file;
+mod locks;
 mod object;
+mod owner;
+mod path;
 mod pipe;
 mod regular;
 pub mod restore;
@@ -78,10 +82,14 @@ pub trait FdKind: Sync {
     fn finish(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
     /// The last steps, in its holder: what would keep others from being completed.
     fn settle(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
+    /// The steps that come last of all, in its holder, when the process is what it was, with all its threads.
+    fn last(&self, _record: &Description, _cx: &Finishing<'_>, _batch: &mut Batch) {}
 }
 
 /// All kinds. The first that claims a descriptor has it.
 pub static KINDS: &[&dyn FdKind] = &[
+    &path::Place,
+    &kernel_file::KernelFile,
     &stream::Stream,
     &pipe::Pipe,
     &unix::Unix,
@@ -215,6 +223,12 @@ pub struct Description {
     /// The file, for memfds and deleted files.
     #[prost(message, optional, tag = "18")]
     pub object: Option<object::Record>,
+    /// Who gets signals about it, if somebody does.
+    #[prost(message, optional, tag = "19")]
+    pub owner: Option<owner::Record>,
+    /// Locks that it has, or that processes have taken through it.
+    #[prost(message, repeated, tag = "20")]
+    pub locks: Vec<locks::Record>,
 }
 
 impl Description {
@@ -290,7 +304,8 @@ impl<'a> Files<'a> {
 
 /// The flags to open a file with again: the lasting ones.
 fn reopen_flags(flags: u32) -> u32 {
-    flags & !(o::CREAT | o::EXCL | o::TRUNC | o::CLOEXEC) | o::NOCTTY
+    // O_ASYNC has no effect there, and could not be set any more after it (open(2), BUGS).
+    flags & !(o::CREAT | o::EXCL | o::TRUNC | o::CLOEXEC | o::ASYNC) | o::NOCTTY
 }
 
 /// `openat` of a file of the image, as the kinds with a path do.
@@ -339,7 +354,9 @@ pub fn check<'a>(
             let file = description.file;
             return nonsense(format!("a descriptor refers to file {file}, which it does not describe"));
         }
-        if let Err(why) = kind.check(description, &cx) {
+        let owner = description.owner.map_or(Ok(()), |owner| owner.check());
+        let locks = || description.locks.iter().try_for_each(locks::Record::check);
+        if let Err(why) = owner.and_then(|()| locks()).and_then(|()| kind.check(description, &cx)) {
             return nonsense(format!("description {} ({}): {why}", description.id, description.kind));
         }
     }

@@ -25,8 +25,7 @@ pub struct Record {
 
 const F_SETFL: i32 = 4;
 /// Flags that F_SETFL can set (fcntl(2)), but for `O_ASYNC`.
-const SETTABLE: u32 = o::APPEND | o::NONBLOCK | o::DIRECT | NOATIME;
-const NOATIME: u32 = 0o1_000_000;
+const SETTABLE: u32 = o::APPEND | o::NONBLOCK | o::DIRECT | o::NOATIME;
 /// The bit that tells `O_TMPFILE` from `O_DIRECTORY`.
 const TMPFILE: u32 = o::TMPFILE & !o::DIRECTORY;
 

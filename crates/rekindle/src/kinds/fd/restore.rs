@@ -11,7 +11,7 @@
 //! Numbers for what is set aside are such as no process of the tree uses, and lie above the lowest free number at any time,
 //! which is what `open` gives.
 
-use super::{Description, Descriptor, Files, Opened};
+use super::{Description, Descriptor, Files, Opened, locks, owner};
 use crate::kinds::task::Task;
 use crate::record::ProcessPlan;
 use rekindle_sys::fs::open_flags as o;
@@ -34,6 +34,7 @@ struct Place {
 pub struct Layout<'a> {
     descriptions: &'a [Description],
     processes: &'a [ProcessPlan],
+    by_id: HashMap<u32, &'a Description>,
     places: HashMap<u32, Place>,
     /// The restorer's standard streams.
     kept: [i32; 3],
@@ -56,11 +57,15 @@ pub enum Stage {
     Finish,
     /// What would have kept others from being completed.
     Settle,
+    /// Locks are taken: whatever is done to descriptions is done.
+    Lock,
+    /// All descriptors are in place, and so are threads and rights.
+    Last,
 }
 
 impl Stage {
-    /// All of them, in order.
-    pub const ALL: [Self; 3] = [Self::Bind, Self::Finish, Self::Settle];
+    /// All of them but the last, in order.
+    pub const ALL: [Self; 4] = [Self::Bind, Self::Finish, Self::Settle, Self::Lock];
 }
 
 /// What kinds have at hand when they open a description.
@@ -145,7 +150,8 @@ impl<'a> Layout<'a> {
         let seconds = needy.map(|description| (description.id, next())).collect();
         let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
-        Self { descriptions, processes, places, kept, parking, seconds, landing, objects }
+        let by_id = descriptions.iter().map(|description| (description.id, description)).collect();
+        Self { descriptions, processes, by_id, places, kept, parking, seconds, landing, objects }
     }
 
     /// The steps, in the root, that put the restorer's standard streams aside and close everything else that it was
@@ -209,6 +215,17 @@ impl<'a> Layout<'a> {
                 Stage::Bind => kind.bind(description, &cx, batch),
                 Stage::Finish => kind.finish(description, &cx, batch),
                 Stage::Settle => kind.settle(description, &cx, batch),
+                Stage::Lock => {
+                    locks::restore(description, &cx, batch);
+                    if place.passing {
+                        owner::restore(description, &cx, batch); // it is not at hand any more at the end
+                    }
+                }
+                Stage::Last if !place.passing => {
+                    kind.last(description, &cx, batch);
+                    owner::restore(description, &cx, batch);
+                }
+                Stage::Last => {}
             }
         }
     }
@@ -222,6 +239,17 @@ impl<'a> Layout<'a> {
         let landing = self.landing.iter().copied().chain(objects);
         for number in self.kept.into_iter().chain(self.parking).chain(landing).chain(passing) {
             batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
+        }
+    }
+
+    /// The steps, in a process, that take its own locks. It closes nothing any more.
+    pub fn lock(&self, process: usize, batch: &mut Batch) {
+        let mut done = BTreeSet::new();
+        for descriptor in &self.processes[process].descriptors {
+            let description = self.by_id.get(&descriptor.description);
+            if let Some(description) = description.filter(|d| !d.locks.is_empty() && done.insert(d.id)) {
+                locks::restore_of_process(description, self.pid(process), descriptor.fd, batch);
+            }
         }
     }
 

@@ -11,12 +11,15 @@ use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_tracee::Batch;
 
+/// The name of the kind.
+pub(super) const NAME: &str = "stream";
+
 /// See the module's story.
 pub(super) struct Stream;
 
 impl FdKind for Stream {
     fn name(&self) -> &'static str {
-        "stream"
+        NAME
     }
 
     fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim {

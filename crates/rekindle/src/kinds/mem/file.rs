@@ -47,6 +47,9 @@ pub struct Record {
     /// The image was being written to this very file: it is another one by now, and may have another name.
     #[prost(bool, tag = "8")]
     pub holds_image: bool,
+    /// It is the kernel's own view of something: neither its size nor its time says anything.
+    #[prost(bool, tag = "9")]
+    pub of_kernel: bool,
 }
 
 impl Record {
@@ -58,11 +61,14 @@ impl Record {
 
     /// Looks at the file that is there now. `Err` holds the sentence that says how it differs.
     pub fn compare(&self, changed: ChangedFiles) -> Result<(), String> {
-        if self.holds_image {
+        if self.holds_image || self.of_kernel {
             return Ok(());
         }
         let path = show(&self.path);
-        let found = std::fs::metadata(Path::new(OsStr::from_bytes(&self.path)))
+        let place = Path::new(OsStr::from_bytes(&self.path));
+        let is_link = self.mode & libc::S_IFMT == libc::S_IFLNK;
+        let look = if is_link { std::fs::symlink_metadata(place) } else { std::fs::metadata(place) };
+        let found = look
             .map_err(|error| format!("{path}, which the program has open or mapped, cannot be found ({error}); put it back where it was"))?;
         if found.mode() & libc::S_IFMT != self.mode & libc::S_IFMT {
             return Err(format!("{path} is not the kind of file that it was; put the old one back"));
@@ -132,6 +138,7 @@ impl FileTable {
             mtime: meta.mtime(),
             mtime_nsec: meta.mtime_nsec() as u32,
             rdev: meta.rdev(),
+            of_kernel: false,
             holds_image: self.image_file == Some((meta.dev(), meta.ino())),
         });
         Ok(id)
@@ -146,6 +153,15 @@ impl FileTable {
             .map_err(|error| Error::io(format!("looking at {}", show(name)), &error))?;
         let path = path_of(name, meta.dev(), meta.ino()).unwrap_or_else(|| name.to_vec());
         self.id(&path, state)
+    }
+
+    /// The id of a file that is the kernel's own view of something.
+    pub fn id_of_kernel_file(&mut self, path: &[u8], state: &Path) -> Result<u32, Error> {
+        let id = self.id(path, state)?;
+        if let Some(record) = self.records.iter_mut().rev().find(|record| record.id == id) {
+            record.of_kernel = true;
+        }
+        Ok(id)
     }
 
     /// All of them.
