@@ -178,6 +178,11 @@ pub const SUBJECTS: &[Subject] = &[
     subject("unix_credentials", "unix_credentials.c"),
     subject("unix_options", "unix_options.c"),
     subject("unix_waits", "unix_waits.c"),
+    // terminals
+    subject("pty_pair", "pty_pair.c"),
+    subject("pty_packet_mode", "pty_packet_mode.c"),
+    subject("pty_controlling", "pty_controlling.c"),
+    subject("hung_up_pty", "hung_up_pty.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];

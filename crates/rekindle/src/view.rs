@@ -6,6 +6,7 @@ mod threads;
 pub(crate) use threads::{Namespace, THREAD_NAMESPACES};
 
 use crate::error::Error;
+use crate::kinds::fd::terminal::Terminals;
 use crate::kinds::fd::unix::Sockets;
 use crate::kinds::process::zombie;
 use crate::ties::{Member, Ties};
@@ -36,6 +37,8 @@ pub struct TreeView {
     pub ties: Ties,
     /// A sentence for each process that cannot be placed, with its pid.
     pub misplaced: Vec<(i32, String)>,
+    /// The pseudo-terminals that are part of it.
+    pub terminals: Terminals,
     /// The pipes and FIFOs that its processes have open: whether for reading, and whether for writing, by device and inode.
     pipe_ends: HashMap<(u64, u64), [bool; 2]>,
     /// The sockets of the machine, once somebody has asked.
@@ -86,7 +89,8 @@ impl TreeView {
             ties.births.iter().enumerate().map(|(place, birth)| (birth.pid, place)).collect();
         processes.sort_by_key(|view| place.get(&view.pid).copied().unwrap_or(0));
         let pipe_ends = pipe_ends(&processes);
-        Self { processes, zombies, ties, misplaced, pipe_ends, sockets: OnceLock::new() }
+        let terminals = Terminals::of(&processes);
+        Self { processes, zombies, ties, misplaced, terminals, pipe_ends, sockets: OnceLock::new() }
     }
 
     /// The sockets of the family `AF_UNIX` on the machine, and which of them the tree has.

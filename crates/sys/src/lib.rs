@@ -22,6 +22,7 @@ pub mod sock_diag;
 pub mod socket;
 pub mod sysv;
 pub mod task;
+pub mod tty;
 pub mod vm;
 pub mod wait;
 

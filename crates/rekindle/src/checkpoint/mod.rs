@@ -289,6 +289,7 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
         bounds::survey(view, &mut refusals);
         mapping::survey(view, &mut refusals);
         fd::capture::survey(view, &tree, &mut refusals);
+        fd::terminal::survey(view, &tree, &mut refusals);
         list.extend(refusals.into_list());
     }
     sharing::survey(&tree, &mut list);

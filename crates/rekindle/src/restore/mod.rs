@@ -22,6 +22,8 @@ use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
 use crate::kinds::fd::restore::{Layout, Stage};
+use crate::kinds::fd::terminal::supply::{Company, Supply};
+use crate::kinds::fd::terminal::{self, OnTerminal};
 use crate::kinds::fd::{self, Files};
 pub use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::task::Task;
@@ -66,6 +68,7 @@ struct Manner<'p> {
     sibling: bool,
     leave_stopped: bool,
     stages: Option<Say<'p, RestoreStage>>,
+    ready: Option<&'p (dyn Fn(i32, &OnTerminal) + Sync)>,
 }
 
 /// A restored process: a child of this one, running.
@@ -162,13 +165,22 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         Self { progress: Some(progress), ..self }
     }
 
+    /// A function that is called with the root's pid when all is complete, just before the program runs: for what must
+    /// be so from its first instruction on, such as who has the terminal. A failure may still follow.
+    pub fn ready(self, ready: &'p (dyn Fn(i32, &OnTerminal) + Sync)) -> Self {
+        Self { manner: Manner { ready: Some(ready), ..self.manner }, ..self }
+    }
+
     /// Makes it: returns when the process runs.
     pub fn spawn(self) -> Result<Restored, Error> {
         let begin = Instant::now();
         let mut reader = Reader::new(self.input)?;
         let mut pages = PageBuffer::new();
-        let plan = plan::read(&mut reader, &mut pages)?;
+        let mut plan = plan::read(&mut reader, &mut pages)?;
         plan::check(&reader, &plan)?;
+        if !self.manner.detached {
+            plan::join_our_session(&mut plan);
+        }
         let ties = plan::ties(&plan)?;
         // The pids of an image that still arrives may be those of the process that it is being made of.
         let taken = plan::taken_pids(&plan, &ties);
@@ -185,9 +197,10 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         fault::point("restore-planned")?;
         let making =
             Making { plan: &plan, ties: &ties, manner: self.manner, must_wait, progress: self.progress };
-        // Segments belong to the old processes as long as these are there.
-        let must_spool =
-            plan.processes.len() > 1 || plan.shared.iter().any(|object| object.segment.is_some());
+        // Segments, and the names of terminals, belong to the old processes as long as these are there.
+        let must_spool = plan.processes.len() > 1
+            || plan.shared.iter().any(|object| object.segment.is_some())
+            || terminal::have_names(&plan.descriptions);
         let (pid, page_bytes) = if must_wait && must_spool {
             let mut spool = Spool::of(&mut reader, pages)?;
             plan::await_pids(&plan, &ties)?;
@@ -225,7 +238,9 @@ impl Making<'_> {
         let plan = self.plan;
         let files = Files::new(&plan.files);
         let mut objects = Objects::make(plan)?;
-        let layout = Layout::of(&plan.descriptions, &plan.processes, &objects.sources());
+        let company = if self.manner.detached { Company::Detached } else { Company::Foreground };
+        let mut supply = Supply::of(plan, company)?;
+        let layout = Layout::of(&plan.descriptions, &plan.processes, &objects.sources()).with(&mut supply)?;
         let mut places = place::Places::of(&plan.processes)?;
         let arena = Arena::of(plan, &mut places)?;
         let rebuilds = self.rebuilds(&files, &arena, &layout, &mut places)?;
@@ -233,6 +248,7 @@ impl Making<'_> {
 
         let mut nest = Nest::of(plan, self.ties, &layout, &rebuilds, nursery);
         nest.bear_root(self.kinship(), !self.must_wait)?;
+        drop(supply);
         if !self.must_wait {
             self.at(RestoreStage::Created)?;
         }
@@ -256,6 +272,9 @@ impl Making<'_> {
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;
         let tasks = revive(&mut newborns, plan, self.ties, &layout)?;
+        if let Some(ready) = self.manner.ready {
+            ready(plan.info.root_pid, &OnTerminal::of(plan));
+        }
         self.at(RestoreStage::Restored)?;
         let pid = release(newborns, plan, &tasks, self.manner)?;
         objects.hand_over();

@@ -12,7 +12,9 @@ use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
 use crate::kinds::fd::restore::Layout;
-use crate::kinds::process::identity;
+use crate::kinds::fd::terminal::inner_index;
+use crate::kinds::fd::terminal::supply::Key;
+use crate::kinds::process::{controlling_terminal, identity};
 use crate::record::Plan;
 use crate::ties::{Birth, Grouping, Maker, Ties};
 use rekindle_sys::clone::Offspring;
@@ -110,6 +112,10 @@ impl<'a> Nest<'a> {
         let mut batch = Batch::new();
         self.plan.processes[0].process.restore(Phase::Space, &mut batch);
         self.layout.clear(&mut batch);
+        // It is born with the restorer's controlling terminal.
+        if self.has_no_terminal(pid) {
+            controlling_terminal::give_up(&mut batch);
+        }
         self.births_done = 1;
         self.map(0, batch)
     }
@@ -230,6 +236,11 @@ impl<'a> Nest<'a> {
         let by = by.ok_or_else(|| Error::Nonsense(format!("process {maker} is not born yet")))?;
         let newborn = nursery.clone_by(by, birth.pid, offspring, exit_signal)?;
         newborns.insert(birth.pid, newborn);
+        if self.has_no_terminal(birth.pid) && !self.has_no_terminal(maker) {
+            let mut batch = Batch::new();
+            controlling_terminal::give_up(&mut batch);
+            self.at_pid(birth.pid)?.run(&batch)?;
+        }
         if birth.stand_in {
             self.lead_session(birth.pid)?;
         }
@@ -252,7 +263,45 @@ impl<'a> Nest<'a> {
         if self.ties.session_leaders.contains(&pid) && self.in_session.insert(pid) {
             let mut batch = Batch::new();
             batch.step("setsid", nr::SETSID, []);
+            if let Some(terminal) = self.terminal_of(pid) {
+                controlling_terminal::take(terminal, &mut batch);
+            }
             self.at_pid(pid)?.run(&batch)?;
+        }
+        Ok(())
+    }
+
+    /// The number at which everybody has the pseudo-terminal of the program that is the controlling one of a process.
+    fn terminal_of(&self, pid: i32) -> Option<i32> {
+        let process = &self.plan.processes[*self.places.get(&pid)?].process;
+        let index = inner_index(self.plan, &process.controlling_terminal)?;
+        self.layout.handed(Key::Controlling(index))
+    }
+
+    /// Whether a process is known to have no controlling terminal, though the leader of its session may have one.
+    fn has_no_terminal(&self, pid: i32) -> bool {
+        let Some(index) = self.places.get(&pid) else { return true };
+        let process = &self.plan.processes[*index].process;
+        process.controlling_terminal.device == Some(0) && process.identity.sid != pid
+    }
+
+    /// Process groups that were in the foreground of their terminals are so again.
+    fn set_foregrounds(&mut self) -> Result<(), Error> {
+        let plan = self.plan;
+        for process in &plan.processes {
+            let (identity, terminal) = (&process.process.identity, &process.process.controlling_terminal);
+            let is_there = |group: &i32| {
+                let members = plan.members();
+                members.iter().any(|member| member.pgid == *group && member.sid == identity.pid)
+            };
+            if identity.sid == identity.pid
+                && let Some(fd) = self.terminal_of(identity.pid)
+                && let Some(group) = terminal.foreground.filter(is_there)
+            {
+                let mut batch = Batch::new();
+                controlling_terminal::set_foreground(fd, group, &mut batch);
+                self.at_pid(identity.pid)?.run(&batch)?;
+            }
         }
         Ok(())
     }
@@ -289,6 +338,7 @@ impl<'a> Nest<'a> {
                 }
             }
         }
+        self.set_foregrounds()?;
         fault::point("restore-grouped")
     }
 

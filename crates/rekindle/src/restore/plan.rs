@@ -1,7 +1,7 @@
 //! Reading a plan, and refusing one that makes no sense or does not fit this machine, before anything is created.
 
 use crate::error::Error;
-use crate::kinds::fd::{self, Files};
+use crate::kinds::fd::{self, Files, terminal};
 use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::shared;
@@ -71,6 +71,28 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     let tables = plan.processes.iter().map(|process| process.descriptors.as_slice());
     fd::check(&plan.descriptions, tables, &files, &objects)?;
     Ok(())
+}
+
+/// A program whose root led its session, on a terminal that is ours now, becomes a job of our own session: a terminal
+/// controls one session only, and that is our caller's. The root still leads its process group, and finds what it was
+/// started on: a terminal that it can share with its jobs, as a shell does.
+pub(super) fn join_our_session(plan: &mut Plan) {
+    let Some(root) = plan.processes.first().map(|root| &root.process) else { return };
+    let pid = root.identity.pid;
+    let is_on_terminal = root.controlling_terminal.device.is_some_and(|device| device != 0);
+    if root.identity.sid != pid
+        || !is_on_terminal
+        || terminal::inner_index(plan, &root.controlling_terminal).is_some()
+    {
+        return;
+    }
+    let (Ok(_), Ok(ours)) = (std::fs::File::open("/dev/tty"), rustix::process::getsid(None)) else { return };
+    let ours = ours.as_raw_pid();
+    let of_processes = plan.processes.iter_mut().map(|process| &mut process.process.identity.sid);
+    let of_zombies = plan.zombies.iter_mut().map(|zombie| &mut zombie.sid);
+    for sid in of_processes.chain(of_zombies).filter(|sid| **sid == pid) {
+        *sid = ours;
+    }
 }
 
 /// How the processes of a plan come into being, which is in the order of the plan.

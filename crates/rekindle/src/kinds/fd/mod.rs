@@ -29,6 +29,7 @@ mod regular;
 pub mod restore;
 mod signalfd;
 mod stream;
+pub mod terminal;
 mod timerfd;
 pub mod unix;
 
@@ -61,6 +62,10 @@ pub trait FdKind: Sync {
     fn check(&self, _record: &Description, _cx: &Checking<'_>) -> Result<(), String> {
         Ok(())
     }
+    /// Whether every process is born with it, so that none has to fetch it from its holder.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
     /// Whether this machine has what it needs. `Err` is a sentence that says what is missing, and what to do.
     fn fits(&self, _record: &Description) -> Result<(), String> {
         Ok(())
@@ -90,6 +95,7 @@ pub trait FdKind: Sync {
 pub static KINDS: &[&dyn FdKind] = &[
     &path::Place,
     &kernel_file::KernelFile,
+    &terminal::Terminal,
     &stream::Stream,
     &pipe::Pipe,
     &unix::Unix,
@@ -167,6 +173,8 @@ pub enum Opened {
     Step(StepId),
     /// A number that stays.
     Number(i32),
+    /// Numbers that stay: for the descriptors 0, 1 and 2, and for all others.
+    ByDescriptor([i32; 4]),
     /// Two descriptions that come into being together (the ends of a pipe, a pair of sockets): where the call has left
     /// their numbers (two `int`s), and their ids; 0 for one that nobody has.
     Pair(Data, [u32; 2]),
@@ -202,6 +210,9 @@ pub struct Description {
     /// The pipe, for ends of one.
     #[prost(message, optional, tag = "8")]
     pub pipe: Option<pipe::Record>,
+    /// The terminal.
+    #[prost(message, optional, tag = "9")]
+    pub terminal: Option<terminal::Record>,
     /// The counter, for eventfds.
     #[prost(message, optional, tag = "10")]
     pub eventfd: Option<eventfd::Record>,

@@ -11,7 +11,9 @@
 //! Numbers for what is set aside are such as no process of the tree uses, and lie above the lowest free number at any time,
 //! which is what `open` gives.
 
+use super::terminal::supply::{Key, Supply};
 use super::{Description, Descriptor, Files, Opened, locks, owner};
+use crate::error::Error;
 use crate::kinds::task::Task;
 use crate::record::ProcessPlan;
 use rekindle_sys::fs::open_flags as o;
@@ -38,6 +40,8 @@ pub struct Layout<'a> {
     places: HashMap<u32, Place>,
     /// The restorer's standard streams.
     kept: [i32; 3],
+    /// What else the restorer has opened for the program: its number there, and the one that all are born with.
+    handed: BTreeMap<Key, (i32, i32)>,
     /// Where descriptions wait to be given their own numbers.
     parking: [i32; 2],
     /// Second descriptors of descriptions that need one, in their holders.
@@ -151,7 +155,31 @@ impl<'a> Layout<'a> {
         let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
         let by_id = descriptions.iter().map(|description| (description.id, description)).collect();
-        Self { descriptions, processes, by_id, places, kept, parking, seconds, landing, objects }
+        let handed = BTreeMap::new();
+        Self { descriptions, processes, by_id, places, kept, handed, parking, seconds, landing, objects }
+    }
+
+    /// With what the restorer has opened, which stays open until the root is born.
+    pub fn with(mut self, supply: &mut Supply) -> Result<Self, Error> {
+        let objects = self.objects.values().flat_map(|(source, number)| [*source, *number]);
+        let others = self.landing.iter().chain(self.seconds.values()).chain(&self.kept).chain(&self.parking);
+        let others = others.copied().chain(objects);
+        let highest = self.places.values().map(|place| place.number).chain(others).max();
+        let used = self.processes.iter().flat_map(|process| &process.descriptors);
+        let used: BTreeSet<i32> = used.map(|descriptor| descriptor.fd).collect();
+        let from = highest.unwrap_or(0).saturating_add(1);
+        let mut free = (from..).filter(|number| !used.contains(number));
+        let numbers: Vec<(Key, i32)> = supply.keys().filter_map(|key| Some((key, free.next()?))).collect();
+        // Out of the way of all numbers that they are copied to.
+        let ours = supply.lift(free.next().unwrap_or(from))?;
+        self.handed =
+            numbers.into_iter().filter_map(|(key, number)| Some((key, (*ours.get(&key)?, number)))).collect();
+        Ok(self)
+    }
+
+    /// The number at which every process finds what the restorer has opened.
+    pub fn handed(&self, key: Key) -> Option<i32> {
+        self.handed.get(&key).map(|(_, number)| *number)
     }
 
     /// The steps, in the root, that put the restorer's standard streams aside and close everything else that it was
@@ -166,9 +194,12 @@ impl<'a> Layout<'a> {
             let args = [(*source).into(), (*number).into(), 0.into()];
             batch.step("setting a file aside", nr::DUP3, args);
         }
+        for (ours, number) in self.handed.values() {
+            batch.step("setting a terminal aside", nr::DUP3, [(*ours).into(), (*number).into(), 0.into()]);
+        }
         let mut from = 0;
-        let set_aside: BTreeSet<i32> =
-            self.kept.into_iter().chain(self.objects.values().map(|(_, number)| *number)).collect();
+        let others = self.objects.values().chain(self.handed.values()).map(|(_, number)| *number);
+        let set_aside: BTreeSet<i32> = self.kept.into_iter().chain(others).collect();
         for number in set_aside {
             if from < number {
                 batch.step("close_range", nr::CLOSE_RANGE, [from.into(), (number - 1).into(), 0.into()]);
@@ -188,9 +219,12 @@ impl<'a> Layout<'a> {
             making.wanted.entry(descriptor.description).or_default().push(*descriptor);
         }
         let cx = Opening { files, descriptions: self.descriptions, layout: self };
-        let held = || self.descriptions.iter().filter(|d| self.is_held_by(d.id, process));
+        let is_made_here = |d: &&Description| {
+            self.is_held_by(d.id, process) || d.kind().is_some_and(super::FdKind::is_at_hand)
+        };
         let later = |d: &&Description| d.kind().is_some_and(|kind| kind.comes_later(d, &cx));
-        let (later, first): (Vec<&Description>, Vec<&Description>) = held().partition(later);
+        let (later, first): (Vec<&Description>, Vec<&Description>) =
+            self.descriptions.iter().filter(is_made_here).partition(later);
         for description in first.into_iter().chain(later) {
             making.open(description, &cx, batch);
         }
@@ -235,8 +269,8 @@ impl<'a> Layout<'a> {
         let passing = self.places.values().filter(|place| place.process == process && place.passing);
         let held = self.seconds.iter().filter(|(id, _)| self.is_held_by(**id, process));
         let passing = passing.map(|place| place.number).chain(held.map(|(_, number)| *number));
-        let objects = self.objects.values().map(|(_, number)| *number);
-        let landing = self.landing.iter().copied().chain(objects);
+        let others = self.objects.values().chain(self.handed.values()).map(|(_, number)| *number);
+        let landing = self.landing.iter().copied().chain(others);
         for number in self.kept.into_iter().chain(self.parking).chain(landing).chain(passing) {
             batch.step_may_fail("closing what was set aside", nr::CLOSE, [number.into()]);
         }
@@ -339,6 +373,7 @@ impl Making<'_> {
         let Some(kind) = description.kind().filter(|_| !self.made.contains(&description.id)) else { return };
         match kind.open(description, cx, batch) {
             Opened::Number(number) => self.give(description.id, number, batch),
+            Opened::ByDescriptor(numbers) => self.give_each(description.id, numbers, batch),
             Opened::Step(step) => {
                 self.layout.park([step.into()], batch);
                 self.give(description.id, self.layout.parking[0], batch);
@@ -379,6 +414,16 @@ impl Making<'_> {
         }
     }
 
+    /// As [`Self::give`], from a number for each standard stream, and one for all other descriptors.
+    fn give_each(&mut self, id: u32, numbers: [i32; 4], batch: &mut Batch) {
+        let wanted = self.wanted.remove(&id).unwrap_or_default();
+        for descriptor in &wanted {
+            let stream = usize::try_from(descriptor.fd).unwrap_or(3).min(3);
+            self.wanted.insert(id, vec![*descriptor]);
+            self.give(id, numbers[stream], batch);
+        }
+    }
+
     /// Fetches what other processes hold, one holder after the other.
     fn fetch_others(&mut self, batch: &mut Batch) {
         let mut by_holder: BTreeMap<usize, Vec<(u32, i32)>> = BTreeMap::new();
@@ -406,6 +451,11 @@ impl Opening<'_> {
     /// The number that a description has in its holder.
     pub fn number_of(&self, id: u32) -> i32 {
         self.layout.places.get(&id).map_or(-1, |place| place.number)
+    }
+
+    /// The number at which something is that the restorer has opened.
+    pub fn handed(&self, key: Key) -> Option<i32> {
+        self.layout.handed(key)
     }
 
     /// Two numbers that are free.

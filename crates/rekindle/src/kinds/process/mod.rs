@@ -1,5 +1,6 @@
 //! What a process has one of. A kind is a file here and a line in the table below.
 
+pub mod controlling_terminal;
 mod filesystem;
 pub mod identity;
 mod itimers;
@@ -78,4 +79,5 @@ process_kinds! {
     "6" itimers: itimers::Itimers, itimers::Record;
     "7" limits: limits::Limits, limits::Record;
     "8" pending: pending::SharedPending, pending::Record;
+    "16" controlling_terminal: controlling_terminal::ControllingTerminal, controlling_terminal::Record;
 }
