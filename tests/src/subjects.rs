@@ -162,6 +162,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("timerfd", "timerfd.c"),
     subject("signalfd", "signalfd.c"),
     subject("epoll", "epoll.c"),
+    subject("epoll_of_two", "epoll_of_two.c"),
     // internet sockets
     subject("tcp_idle", "tcp_idle.c"),
     subject("tcp_listening", "tcp_listening.c"),

@@ -1,7 +1,7 @@
 //! Timerfds (timerfd_create(2)): clock, setting, what is left, and the expirations that nobody has read yet.
 //!
 //! A relative timer goes on with the time that was left. One that was set to a moment of its clock is set to that moment
-//! again: the program reads the same clock, and has seen it go on. Both are armed when all else is open.
+//! again: the program reads the same clock, and sees that it has gone on. Both are armed when all else is there.
 //!
 //! ```text
 //! set ── runs ── expired, 1 tick ── read: more ticks, if periodic, and runs on
@@ -94,7 +94,7 @@ impl FdKind for Timerfd {
         Opened::Step(made)
     }
 
-    fn finish(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
+    fn settle(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
         let Some(timer) = record.timerfd else { return };
         let parts = [timer.interval_ns, timer.next_ns].map(|ns| [ns / SECOND, ns % SECOND]).concat();
         let bytes: Vec<u8> = parts.iter().flat_map(|part| part.to_le_bytes()).collect();
