@@ -357,6 +357,9 @@ impl Values {
             if let Some(name) = &comparable {
                 self.put(format!("{prefix}fd/{fd}/ino"), name);
             }
+            if target == "anon_inode:[pidfd]" {
+                self.put(format!("{prefix}fd/{fd}/ino"), "that of a process");
+            }
             let description = self.description(pid.as_raw_pid(), number, &target);
             self.put(format!("{prefix}fd/{fd}/is"), description);
             self.put(format!("{prefix}fd/{fd}/link"), comparable.unwrap_or(target));

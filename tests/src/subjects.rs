@@ -163,6 +163,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("signalfd", "signalfd.c"),
     subject("epoll", "epoll.c"),
     subject("epoll_of_two", "epoll_of_two.c"),
+    subject("pidfd", "pidfd.c"),
+    subject("pidfd_of_family", "pidfd_of_family.c"),
     // internet sockets
     subject("tcp_idle", "tcp_idle.c"),
     subject("tcp_listening", "tcp_listening.c"),

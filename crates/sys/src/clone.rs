@@ -83,6 +83,56 @@ pub fn clone_into_stub(pid: i32, kinship: Kinship, entry: u64, control: u64) -> 
     if result < 0 { Err(Errno::from_raw_os_error(-result as i32)) } else { Ok(result as i32) }
 }
 
+/// A child of ours that has ended, and that nobody has waited for: a pid that pidfd_open(2) takes. It is waited for when
+/// this is dropped. It sends no signal, and only a wait with `__WALL` or `__WCLONE` sees it.
+#[derive(Debug)]
+pub struct Corpse(i32);
+
+impl Corpse {
+    /// Clones a child that ends at once.
+    pub fn make() -> Result<Self> {
+        let args = CloneArgs::default();
+        let result: i64;
+        // SAFETY: `args` is live for the call. In the parent the instruction sequence is an ordinary system call. The child
+        // has a copy of our memory, touches none of it, and executes nothing but `exit_group(0)`.
+        unsafe {
+            std::arch::asm!(
+                "syscall",
+                "test rax, rax",
+                "jnz 2f",
+                "mov eax, 231",
+                "xor edi, edi",
+                "syscall",
+                "ud2",
+                "2:",
+                inlateout("rax") libc::SYS_clone3 => result,
+                in("rdi") &raw const args,
+                in("rsi") size_of::<CloneArgs>(),
+                out("rcx") _,
+                out("r11") _,
+            );
+        }
+        if result < 0 {
+            return Err(Errno::from_raw_os_error(-result as i32));
+        }
+        let corpse = Self(result as i32);
+        crate::wait::await_end_of_child(corpse.0)?;
+        Ok(corpse)
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.0
+    }
+}
+
+impl Drop for Corpse {
+    fn drop(&mut self) {
+        // If it has been waited for already, there is nothing left to do.
+        let _ = crate::wait::wait_status(self.0);
+    }
+}
+
 /// What a task in the stub clones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Offspring {

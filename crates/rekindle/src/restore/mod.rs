@@ -272,6 +272,8 @@ impl Making<'_> {
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;
         let tasks = revive(&mut newborns, plan, self.ties, &layout)?;
+        // What it has waiting must be gone before the program runs.
+        drop(layout);
         if let Some(ready) = self.manner.ready {
             ready(plan.info.root_pid, &OnTerminal::of(plan));
         }

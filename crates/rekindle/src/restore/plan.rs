@@ -69,7 +69,8 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     }
     let objects = plan.shared.iter().filter(|object| object.is_file()).map(|object| object.id).collect();
     let tables = plan.processes.iter().map(|process| process.descriptors.as_slice());
-    fd::check(&plan.descriptions, tables, &files, &objects)?;
+    let pids = plan.members().iter().map(|member| member.pid).collect();
+    fd::check(&plan.descriptions, tables, &files, &objects, &pids)?;
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod locks;
 mod object;
 mod owner;
 mod path;
+mod pidfd;
 mod pipe;
 mod regular;
 pub mod restore;
@@ -108,6 +109,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &timerfd::Timerfd,
     &signalfd::Signalfd,
     &epoll::Epoll,
+    &pidfd::Pidfd,
 ];
 
 /// What a kind says of a descriptor.
@@ -165,6 +167,8 @@ pub struct Checking<'a> {
     pub descriptions: &'a HashMap<u32, &'a Description>,
     /// The ids of its objects that are files.
     pub objects: &'a BTreeSet<u32>,
+    /// The pids of its processes, zombies included.
+    pub pids: &'a BTreeSet<i32>,
 }
 
 /// What an opened description is known by while it is given its numbers.
@@ -225,6 +229,9 @@ pub struct Description {
     /// What it watches, for epolls.
     #[prost(message, optional, tag = "13")]
     pub epoll: Option<epoll::Record>,
+    /// The process, for pidfds.
+    #[prost(message, optional, tag = "15")]
+    pub pidfd: Option<pidfd::Record>,
     /// The socket, for those of the family `AF_UNIX`.
     #[prost(message, optional, tag = "16")]
     pub unix: Option<unix::Record>,
@@ -350,13 +357,14 @@ pub fn check<'a>(
     tables: impl Iterator<Item = &'a [Descriptor]>,
     files: &Files<'_>,
     objects: &BTreeSet<u32>,
+    pids: &BTreeSet<i32>,
 ) -> Result<(), Error> {
     let nonsense = |what: String| Err(Error::Nonsense(what));
     let by_id: HashMap<u32, &Description> = descriptions.iter().map(|d| (d.id, d)).collect();
     if by_id.len() != descriptions.len() || by_id.contains_key(&0) {
         return nonsense("its descriptions have the wrong ids".into());
     }
-    let cx = Checking { files, descriptions: &by_id, objects };
+    let cx = Checking { files, descriptions: &by_id, objects, pids };
     for description in descriptions {
         let Some(kind) = description.kind() else {
             return nonsense(format!("a descriptor is of the unknown kind `{}`", description.kind));

@@ -16,9 +16,11 @@ use super::{Description, Descriptor, Files, Opened, locks, owner};
 use crate::error::Error;
 use crate::kinds::task::Task;
 use crate::record::ProcessPlan;
+use rekindle_sys::clone::Corpse;
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::nr;
 use rekindle_tracee::{Arg, Batch};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Where a description is at hand.
@@ -50,6 +52,8 @@ pub struct Layout<'a> {
     landing: Vec<i32>,
     /// Files that no path leads to, by the ids of their objects: their numbers in the restorer, and in every process.
     objects: BTreeMap<u32, (i32, i32)>,
+    /// What stands for processes that have ended.
+    corpse: OnceCell<Option<Corpse>>,
 }
 
 /// Passes through the descriptions of all processes, each through every process before the next.
@@ -156,7 +160,19 @@ impl<'a> Layout<'a> {
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
         let by_id = descriptions.iter().map(|description| (description.id, description)).collect();
         let handed = BTreeMap::new();
-        Self { descriptions, processes, by_id, places, kept, handed, parking, seconds, landing, objects }
+        Self {
+            descriptions,
+            processes,
+            by_id,
+            places,
+            kept,
+            handed,
+            parking,
+            seconds,
+            landing,
+            objects,
+            corpse: OnceCell::new(),
+        }
     }
 
     /// With what the restorer has opened, which stays open until the root is born.
@@ -473,6 +489,12 @@ impl Opening<'_> {
         self.layout.path_of_object(id)
     }
 
+    /// The pid of a process that has ended, and will be waited for when the restore is done. 0 if there cannot be one.
+    pub fn corpse(&self) -> i32 {
+        let corpse = self.layout.corpse.get_or_init(|| Corpse::make().ok());
+        corpse.as_ref().map_or(0, Corpse::pid)
+    }
+
     /// A description of the plan.
     pub fn description(&self, id: u32) -> Option<&Description> {
         find(self.descriptions, id)
@@ -550,6 +572,12 @@ impl Finishing<'_> {
         with(fetched.into(), batch);
         batch.step("close", nr::CLOSE, [fetched.into()]);
         batch.step("close", nr::CLOSE, [pidfd.into()]);
+    }
+
+    /// The pid of a process that has ended, and will be waited for when the restore is done. 0 if there cannot be one.
+    pub fn corpse(&self) -> i32 {
+        let corpse = self.layout.corpse.get_or_init(|| Corpse::make().ok());
+        corpse.as_ref().map_or(0, Corpse::pid)
     }
 
     /// A description of the plan.
