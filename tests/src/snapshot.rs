@@ -381,6 +381,11 @@ impl Values {
                     targets.push(events_and_data.split_whitespace().collect::<Vec<_>>().join(" "));
                     continue;
                 }
+                // In the order in which they were added, the latest first.
+                ("inotify wd", watch) => {
+                    targets.push(watch.to_owned());
+                    continue;
+                }
                 (_, value) => value.to_owned(),
             };
             self.put(format!("{prefix}/{}", name.trim()), value);

@@ -165,6 +165,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("epoll_of_two", "epoll_of_two.c"),
     subject("pidfd", "pidfd.c"),
     subject("pidfd_of_family", "pidfd_of_family.c"),
+    subject("inotify", "inotify.c"),
+    subject("inotify_unread", "inotify_unread.c"),
     // internet sockets
     subject("tcp_idle", "tcp_idle.c"),
     subject("tcp_listening", "tcp_listening.c"),

@@ -2,7 +2,7 @@
 
 use crate::{Errno, Result, check};
 use rustix::fs::{Mode, OFlags, openat};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// `O_*` bits that are the state of an open file description, not an order to open(2) (open(2); `O_LARGEFILE` is
 /// set by the kernel on 64-bit opens).
@@ -46,7 +46,7 @@ pub fn read_whole(dir: BorrowedFd<'_>, path: &str, bytes: &mut Vec<u8>) -> Resul
 }
 
 /// Opens a directory to begin paths at it. `path` begins at `dir`.
-pub fn open_directory(dir: BorrowedFd<'_>, path: &str) -> Result<std::os::fd::OwnedFd> {
+pub fn open_directory(dir: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
     openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
@@ -91,4 +91,27 @@ pub fn owner_signal(file: impl AsFd) -> Result<i32> {
     const F_GETSIG: i32 = 11;
     // SAFETY: numbers only.
     check(unsafe { libc::fcntl(file.as_fd().as_raw_fd(), F_GETSIG) }.into()).map(|signal| signal as i32)
+}
+
+/// Room for the longest file handle (`MAX_HANDLE_SZ`, include/linux/exportfs.h).
+const HANDLE_MAX: usize = 128;
+
+/// `struct file_handle` (include/linux/fs.h)
+#[repr(C)]
+struct FileHandle {
+    bytes: u32,
+    ty: i32,
+    handle: [u8; HANDLE_MAX],
+}
+
+/// open_by_handle_at(2): the file that a handle of a mounted file system names, as a descriptor that leads to it and nothing
+/// more (`O_PATH`). `ESTALE` when it is gone; needs `CAP_DAC_READ_SEARCH`.
+pub fn open_by_handle(mount: impl AsFd, ty: i32, handle: &[u8]) -> Result<OwnedFd> {
+    let mut file = FileHandle { bytes: handle.len() as u32, ty, handle: [0; HANDLE_MAX] };
+    file.handle.get_mut(..handle.len()).ok_or(Errno::INVAL)?.copy_from_slice(handle);
+    let (mount, flags) = (mount.as_fd().as_raw_fd(), libc::O_PATH | libc::O_CLOEXEC);
+    // SAFETY: `file` is live, of the form that the kernel reads, and holds as many bytes of handle as it says.
+    let fd = check(unsafe { libc::syscall(libc::SYS_open_by_handle_at, mount, &raw mut file, flags) })?;
+    // SAFETY: the call has just made this descriptor for us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

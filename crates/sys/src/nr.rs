@@ -48,6 +48,9 @@ numbers! {
     EPOLL_CREATE1 = libc::SYS_epoll_create1, "epoll_create1(2)";
     EPOLL_CTL = libc::SYS_epoll_ctl, "epoll_ctl(2)";
     EPOLL_PWAIT = libc::SYS_epoll_pwait, "epoll_pwait(2)";
+    INOTIFY_INIT1 = libc::SYS_inotify_init1, "inotify_init1(2)";
+    INOTIFY_ADD_WATCH = libc::SYS_inotify_add_watch, "inotify_add_watch(2)";
+    INOTIFY_RM_WATCH = libc::SYS_inotify_rm_watch, "inotify_rm_watch(2)";
     SIGNALFD4 = libc::SYS_signalfd4, "signalfd(2)";
     SOCKETPAIR = libc::SYS_socketpair, "socketpair(2)";
     ACCEPT4 = libc::SYS_accept4, "accept(2)";

@@ -19,6 +19,7 @@ mod epoll;
 mod eventfd;
 mod fetch;
 mod inet;
+mod inotify;
 mod kernel_file;
 mod locks;
 mod object;
@@ -33,6 +34,7 @@ mod stream;
 pub mod terminal;
 mod timerfd;
 pub mod unix;
+mod watched;
 
 use super::mem::file::{self, FileTable};
 use super::mem::shared::SharedTable;
@@ -110,6 +112,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &signalfd::Signalfd,
     &epoll::Epoll,
     &pidfd::Pidfd,
+    &inotify::Inotify,
 ];
 
 /// What a kind says of a descriptor.
@@ -229,6 +232,9 @@ pub struct Description {
     /// What it watches, for epolls.
     #[prost(message, optional, tag = "13")]
     pub epoll: Option<epoll::Record>,
+    /// What it watches, for inotify instances.
+    #[prost(message, optional, tag = "14")]
+    pub inotify: Option<inotify::Record>,
     /// The process, for pidfds.
     #[prost(message, optional, tag = "15")]
     pub pidfd: Option<pidfd::Record>,
