@@ -32,6 +32,12 @@ impl Subject {
         compile(self.source, self.name, self.flags)
     }
 
+    /// The same, started with other arguments.
+    #[must_use]
+    pub const fn with_arguments(self, arguments: &'static [&'static str]) -> Self {
+        Self { arguments, ..self }
+    }
+
     const fn built(self, flags: &'static [&'static str]) -> Self {
         Self { flags, ..self }
     }
@@ -188,6 +194,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("pty_packet_mode", "pty_packet_mode.c"),
     subject("pty_controlling", "pty_controlling.c"),
     subject("hung_up_pty", "hung_up_pty.c"),
+    subject("unix_family", "unix_family.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
 ];
@@ -206,6 +213,15 @@ pub const ANOTHER_NAME: Subject = subject("another_name", "another_name.c");
 
 /// Depends on a library, a file, and a directory of its own.
 pub const WITH_LIBRARY: Subject = subject("with_library", "with_library.c");
+
+/// Listens at names of several kinds.
+pub const UNIX_LISTENING: Subject = subject("unix_listening", "unix_listening.c");
+
+/// Has sockets whose other ends are outside.
+pub const UNIX_OUTSIDE: Subject = subject("unix_outside", "unix_outside.c");
+
+/// Has sockets in states that are refused.
+pub const UNIX_REFUSED: Subject = subject("unix_refused", "unix_refused.c");
 
 /// The smallest one, with the smallest image.
 pub const NOLIBC: Subject = subject("nolibc", "nolibc.S").built(&["-nostdlib", "-static"]);

@@ -264,6 +264,11 @@ impl Description {
         pipe.or_else(pair).map(|inode| (self.kind.as_str(), inode))
     }
 
+    /// The process that made it, where others are told so.
+    fn maker(&self) -> Option<i32> {
+        self.unix.as_ref()?.peer_credentials.as_ref().map(|credentials| credentials.pid)
+    }
+
     /// Whether a second descriptor is needed until it is complete: for the other end of a pair that nobody has (the
     /// second of those that come into being together), or for one that a kind makes itself.
     fn needs_second(&self) -> bool {

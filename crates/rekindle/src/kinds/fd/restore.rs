@@ -125,6 +125,17 @@ impl<'a> Layout<'a> {
                 *first = user.min(*first);
             }
         }
+        let index_of: HashMap<i32, usize> =
+            processes.iter().map(|p| p.process.identity.pid).zip(0..).collect();
+        let maker = |description: &Description| index_of.get(&description.maker()?).copied();
+        for description in descriptions {
+            // Made by one that has none of them itself, but comes before all that have.
+            if let (Some(first), Some(maker)) =
+                (description.group().and_then(|group| of_group.get_mut(&group)), maker(description))
+            {
+                *first = maker.min(*first);
+            }
+        }
         let used: BTreeSet<i32> = processes
             .iter()
             .flat_map(|process| &process.descriptors)
@@ -145,7 +156,8 @@ impl<'a> Layout<'a> {
         for description in descriptions {
             let group = description.group().and_then(|group| of_group.get(&group).copied());
             // One that nobody has a descriptor for is on its way through a socket: the root opens it.
-            let process = group.or_else(|| first_user(description.id)).unwrap_or(0);
+            let user = group.or_else(|| first_user(description.id)).unwrap_or(0);
+            let process = maker(description).filter(|maker| *maker < user).unwrap_or(user);
             let own =
                 users.get(&description.id).and_then(|list| list.iter().find(|(user, _)| *user == process));
             let place = match own {
