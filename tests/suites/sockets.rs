@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     run(vec![
         trial("outside::left_running", || outside("left running")),
         trial("outside::restored", || outside("restored")),
+        trial("outside::refused", outside_refused),
         trial("name::is_taken", name_is_taken),
         trial("name::is_another_file", name_is_another_file),
         trial("name::is_gone_with_its_directory", name_is_gone),
@@ -65,6 +66,28 @@ fn outside(how: &str) -> Verdict {
     }
     program.go_on_untimed()?;
     ensure!(log.recv(&mut buffer)? == 5 && &buffer[..5] == b"after", "not what was sent after");
+    Ok(())
+}
+
+/// The same, refused because it was asked for.
+fn outside_refused() -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let at = |name: &str| scene.directory().join(name);
+    let listener = UnixListener::bind(at("outside"))?;
+    let sockets = [UnixDatagram::bind(at("log"))?, UnixDatagram::bind(at("passing"))?];
+    let accepting = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept()?;
+        stream.write_all(b"waiting").map(|()| stream)
+    });
+    let program = at_save_point(&UNIX_OUTSIDE.with_arguments(&["left"]), &scene)?;
+    let stream = accepting.join();
+    let flags = ["--kill", "--refuse-outer-peers"];
+    rekindle::run(&mut checkpoint(program.pid(), &scene.image(), &flags)?)?
+        .refused(&[REFUSED], &["3 reasons", "outside of the tree"])?;
+    scene.no_image_left()?;
+    program.go_on(Duration::ZERO)?;
+    drop((stream, sockets));
     Ok(())
 }
 

@@ -32,6 +32,10 @@ pub struct Info {
     #[prost(bytes = "vec", tag = "5")]
     #[serde(serialize_with = "crate::json::path")]
     pub command: Vec<u8>,
+    /// Whether it was asked that sockets whose other ends are outside of the tree be refused; else they are as if
+    /// closed (their descriptions say which).
+    #[prost(bool, tag = "6")]
+    pub outer_peers_refused: bool,
 }
 
 macro_rules! records {

@@ -27,6 +27,16 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
+/// What is done about sockets whose other ends are in processes outside of the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OuterPeers {
+    /// In the restored program it is as if the other end had closed. Sockets for datagrams are connected again, by name.
+    #[default]
+    Close,
+    /// The checkpoint is refused.
+    Refuse,
+}
+
 /// A process and all its descendants, as /proc shows them.
 pub struct TreeView {
     /// The processes in the order in which a restore makes them: the root first, parents before children.
@@ -41,6 +51,8 @@ pub struct TreeView {
     pub terminals: Terminals,
     /// The pipes and FIFOs that its processes have open: whether for reading, and whether for writing, by device and inode.
     pipe_ends: HashMap<(u64, u64), [bool; 2]>,
+    /// What is done about sockets whose other ends are outside of the tree.
+    pub outer_peers: OuterPeers,
     /// The sockets of the machine, once somebody has asked.
     sockets: OnceLock<Result<Sockets, Errno>>,
 }
@@ -90,7 +102,21 @@ impl TreeView {
         processes.sort_by_key(|view| place.get(&view.pid).copied().unwrap_or(0));
         let pipe_ends = pipe_ends(&processes);
         let terminals = Terminals::of(&processes);
-        Self { processes, zombies, ties, misplaced, terminals, pipe_ends, sockets: OnceLock::new() }
+        Self {
+            processes,
+            zombies,
+            ties,
+            misplaced,
+            terminals,
+            pipe_ends,
+            outer_peers: OuterPeers::Close,
+            sockets: OnceLock::new(),
+        }
+    }
+
+    /// The same, with another answer to sockets whose other ends are outside.
+    pub fn with_outer_peers(self, outer_peers: OuterPeers) -> Self {
+        Self { outer_peers, ..self }
     }
 
     /// The sockets of the family `AF_UNIX` on the machine, and which of them the tree has.

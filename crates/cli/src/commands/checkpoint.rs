@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Checkpoint;
-use rekindle::checkpoint::Report;
+use rekindle::checkpoint::{OuterPeers, Report};
 use rekindle_foreground::interrupt::Watch;
 use rekindle_image::Codec;
 use std::fs::File;
@@ -43,6 +43,9 @@ pub(crate) struct Args {
     /// none, lz4 (fast), or zstd, with a level from -7 to 19 if you like (small)
     #[arg(long, value_name = "none|lz4|zstd[:LEVEL]", default_value = "none", value_parser = codec)]
     compress: Codec,
+    /// Refuse if a process outside has the other end of a socket; else, in the image, it is as if that had closed
+    #[arg(long)]
+    refuse_outer_peers: bool,
     /// How long a thread may take to stop
     #[arg(long, value_name = "SECS", default_value = "10", value_parser = seconds)]
     timeout: Duration,
@@ -120,8 +123,9 @@ fn make(args: &Args, output: Output) -> Result<Report, rekindle::Error> {
     let bar = Bar::new("saving memory");
     let progress = |progress| bar.tell(progress);
     let checkpoint = Checkpoint::of(args.pid).kill(args.kill).timeout(args.timeout);
+    let outer_peers = if args.refuse_outer_peers { OuterPeers::Refuse } else { OuterPeers::Close };
     let checkpoint = checkpoint.codec(args.compress).deleted_files_max(args.deleted_files_max);
-    let checkpoint = checkpoint.progress(&progress);
+    let checkpoint = checkpoint.outer_peers(outer_peers).progress(&progress);
     match output {
         Output::Stdout(stdout) => checkpoint.to(stdout),
         Output::File(path) => checkpoint.to_file(path),

@@ -28,6 +28,7 @@ use crate::kinds::task::Task;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
 use crate::stage::{CheckpointStage, Say};
+pub use crate::view::OuterPeers;
 use crate::view::{ProcessView, TreeView};
 use crate::waits::{self, Wait};
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
@@ -60,6 +61,7 @@ pub struct Checkpoint<'p> {
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
     stages: Option<Say<'p, CheckpointStage>>,
     leave_stopped: bool,
+    outer_peers: OuterPeers,
     /// Device and inode of the file that the image goes to, where the program may have it open.
     image_file: Option<(u64, u64)>,
 }
@@ -98,6 +100,7 @@ impl<'p> Checkpoint<'p> {
             progress: None,
             stages: None,
             leave_stopped: false,
+            outer_peers: OuterPeers::Close,
             image_file: None,
         }
     }
@@ -138,6 +141,12 @@ impl<'p> Checkpoint<'p> {
         Self { leave_stopped: stopped, ..self }
     }
 
+    /// What is done about sockets whose other ends are in processes outside of the tree (they are closed unless told
+    /// otherwise). The image says what was asked for.
+    pub fn outer_peers(self, outer_peers: OuterPeers) -> Self {
+        Self { outer_peers, ..self }
+    }
+
     fn at(&self, stage: CheckpointStage) -> Result<(), Error> {
         self.stages.map_or(Ok(()), |say| say(stage, self.pid))
     }
@@ -172,7 +181,8 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let before = moving::survey(self.pid, self.deleted_max)?;
+        let look = || survey(TreeView::read(self.pid)?.with_outer_peers(self.outer_peers), self.deleted_max);
+        let before = moving::survey(self.pid, look)?;
         fault::point("checkpoint-surveyed")?;
         let tasks: Vec<(i32, Vec<i32>)> =
             before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
@@ -183,7 +193,8 @@ impl<'p> Checkpoint<'p> {
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree = survey(TreeView::of_frozen(&frozen)?, self.deleted_max)?;
+        let mut tree =
+            survey(TreeView::of_frozen(&frozen)?.with_outer_peers(self.outer_peers), self.deleted_max)?;
         for view in &mut tree.processes {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }
@@ -268,7 +279,7 @@ impl Counts {
 /// Every obstacle to a checkpoint of a process and its descendants, without stopping them. Empty: it can be made.
 pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
     target::check(pid)?;
-    match moving::survey(pid, DELETED_MAX) {
+    match moving::survey(pid, || survey(TreeView::read(pid)?, DELETED_MAX)) {
         Ok(_) => Ok(Vec::new()),
         Err(Error::Refused(refusals)) => Ok(refusals),
         Err(error) => Err(error),
@@ -351,7 +362,7 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
     }
     let differences = find_inherited(tree, &mut processes)?;
     let plan = Plan {
-        info: info(&tree.processes[0])?,
+        info: info(tree)?,
         files: files.records().to_vec(),
         shared: shared.objects().iter().map(|object| object.record.clone()).collect(),
         descriptions,
@@ -453,7 +464,8 @@ fn ask(
     fault::point("checkpoint-given-back")
 }
 
-fn info(view: &ProcessView) -> Result<Info, Error> {
+fn info(tree: &TreeView) -> Result<Info, Error> {
+    let view = &tree.processes[0];
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     Ok(Info {
         rekindle: env!("CARGO_PKG_VERSION").to_owned(),
@@ -461,5 +473,6 @@ fn info(view: &ProcessView) -> Result<Info, Error> {
         created_ns: now.as_nanos() as u64,
         root_pid: view.pid,
         command: view.file("cmdline")?,
+        outer_peers_refused: tree.outer_peers == OuterPeers::Refuse,
     })
 }

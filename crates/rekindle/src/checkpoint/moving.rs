@@ -14,11 +14,14 @@ const LOOKS: u32 = 6;
 /// In how many looks in a row something must be seen to count.
 const TIMES: u32 = 3;
 
-/// Refuses what of a running tree cannot be captured. `None`: it does not hold still enough to be looked at.
-pub(super) fn survey(root: i32, deleted_max: u64) -> Result<Option<TreeView>, Error> {
+/// Refuses what of a running tree, which `look` surveys, cannot be captured. `None`: it does not hold still enough to be looked at.
+pub(super) fn survey(
+    root: i32,
+    look: impl Fn() -> Result<TreeView, Error>,
+) -> Result<Option<TreeView>, Error> {
     let mut seen: Vec<(Refusal, u32)> = Vec::new();
-    for look in 0..LOOKS {
-        match TreeView::read(root).and_then(|tree| super::survey(tree, deleted_max)) {
+    for round in 0..LOOKS {
+        match look() {
             Ok(tree) => return Ok(Some(tree)),
             Err(Error::Refused(now)) => {
                 let times = |refusal: &Refusal| {
@@ -34,7 +37,7 @@ pub(super) fn survey(root: i32, deleted_max: u64) -> Result<Option<TreeView>, Er
             Err(Error::NoSuchProcess { pid }) if pid == root => return Err(Error::NoSuchProcess { pid }),
             Err(_) => {}
         }
-        std::thread::sleep(Duration::from_millis(1 << look));
+        std::thread::sleep(Duration::from_millis(1 << round));
     }
     Ok(None)
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::kinds::fd::fetch::fetch;
 use crate::kinds::fd::{Capturing, Claim, Description, Relating, Survey};
 use crate::refusal::show;
-use crate::view::FdView;
+use crate::view::{FdView, OuterPeers};
 use rekindle_sys::sock_diag::UnixSocket;
 use rekindle_sys::{Errno, socket};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -22,6 +22,15 @@ const SO_PEERGROUPS: i32 = 59;
 pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
     let Ok(sockets) = cx.tree.sockets() else { return Claim::NotMine };
     let Some(found) = sockets.get(fd.ino as u32) else { return Claim::NotMine };
+    let from_outside =
+        || found.waiting.iter().any(|client| *client != 0 && sockets.holder(*client).is_none());
+    if cx.tree.outer_peers == OuterPeers::Refuse && (sockets.leads_outside(found.inode) || from_outside()) {
+        return Claim::Refused(
+            "outer-peer",
+            "a process outside of the tree has its other end",
+            "checkpoint a process further up, which has both as descendants, or let it be closed in the image",
+        );
+    }
     // A process that ends meanwhile is noticed by whoever reads on.
     let Ok(of) = fetch(fd, cx.view) else { return Claim::Mine };
     if options::filter(&of) == Err(Errno::ACCESS) {
@@ -111,7 +120,7 @@ fn warn_of_peer(fd: &FdView, pid: i32, unix: &Record) {
         State::Idle => "it is connected again at a restore if it is there",
         _ => "in the restored program it is as if the other end had closed",
     };
-    let name = show(&unix.peer_name);
+    let name = if unix.peer_name.is_empty() { "without a name".to_owned() } else { show(&unix.peer_name) };
     tracing::warn!("pid {pid}, fd {}: its other end ({name}) is outside of the program; {what}", fd.fd);
 }
 

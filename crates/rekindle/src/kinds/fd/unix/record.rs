@@ -296,3 +296,80 @@ fn check_queue(record: &Record, cx: &Checking<'_>) -> Result<(), String> {
         Err("its queue makes no sense".into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kinds::fd::Files;
+    use std::collections::HashMap;
+
+    fn socket(id: u32, unix: Record) -> Description {
+        Description { id, kind: "unix".into(), unix: Some(unix), ..Description::default() }
+    }
+
+    fn of_state(state: State) -> Record {
+        Record { kind: libc::SOCK_STREAM as u32, state: state as i32, ..Record::default() }
+    }
+
+    fn end(peer: u32) -> Record {
+        Record { peer, pair: 9, ..of_state(State::Paired) }
+    }
+
+    /// What is said of the first of them.
+    fn verdict(descriptions: &[Description]) -> Result<(), String> {
+        let (files, objects, pids) = (Files::new(&[]), BTreeSet::new(), BTreeSet::new());
+        let descriptions: HashMap<u32, &Description> = descriptions.iter().map(|d| (d.id, d)).collect();
+        let cx = Checking { files: &files, descriptions: &descriptions, objects: &objects, pids: &pids };
+        check(descriptions[&1], &cx)
+    }
+
+    #[test]
+    fn takes_what_a_checkpoint_writes() {
+        let queue = vec![Message { data: b"x".to_vec(), rights: vec![1, 2], ..Message::default() }];
+        assert_eq!(verdict(&[socket(1, Record { queue, ..end(2) }), socket(2, end(1))]), Ok(()));
+        let listening = Record { name: b"\0a".to_vec(), waiting: vec![2], ..of_state(State::Listening) };
+        let waiting = Record { peer: 1, ..of_state(State::Waiting) };
+        assert_eq!(verdict(&[socket(1, listening), socket(2, waiting)]), Ok(()));
+        let alone = Record { gone: Gone::Closed as i32, ..of_state(State::Paired) };
+        assert_eq!(verdict(&[socket(1, alone)]), Ok(()));
+    }
+
+    #[test]
+    fn refuses_what_none_writes() {
+        let idle = || of_state(State::Idle);
+        let message = |message: Message| Record { queue: vec![message], ..end(2) };
+        let option = |number, len| SocketOption { number, value: vec![0; len] };
+        let bad = [
+            Record { kind: 77, ..idle() },
+            Record { state: 9, ..idle() },
+            Record { gone: -1, ..idle() },
+            Record { name: vec![b'x'; 109], ..idle() },
+            Record { name: b"a\0b".to_vec(), ..idle() },
+            Record { name: b"a".to_vec(), place: Some(Place::default()), ..idle() },
+            Record { shutdown: 4, ..idle() },
+            Record { filter: vec![0; 7], ..idle() },
+            Record { filter: vec![0; 8 * 4097], ..idle() },
+            Record { options: vec![option(libc::SO_SNDBUF, 5)], ..idle() },
+            Record { options: vec![option(libc::SO_ERROR, 4)], ..idle() },
+            Record { options: vec![option(libc::SO_SNDBUF, 4), option(libc::SO_SNDBUF, 4)], ..idle() },
+            of_state(State::Paired),
+            Record { pair: 0, ..end(2) },
+            Record { pair: 8, ..end(2) },
+            end(1),
+            end(3),
+            Record { peer: 2, ..of_state(State::Waiting) },
+            Record { waiting: vec![2], name: b"a".to_vec(), ..of_state(State::Listening) },
+            of_state(State::Listening),
+            Record { queue: vec![Message::default()], ..idle() },
+            message(Message::default()),
+            message(Message { data: vec![0; QUEUE_MAX + 1], ..Message::default() }),
+            message(Message { data: vec![0], rights: vec![7], ..Message::default() }),
+            message(Message { data: vec![0], rights: vec![1; 254], ..Message::default() }),
+            message(Message { data: vec![0], sender: vec![1; 200], ..Message::default() }),
+        ];
+        for record in bad {
+            let shown = format!("{record:?}");
+            assert!(verdict(&[socket(1, record), socket(2, end(1))]).is_err(), "{shown}");
+        }
+    }
+}
