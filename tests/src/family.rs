@@ -67,11 +67,24 @@ impl Family {
     /// The whole tree has been killed, and the root reaped: waits until each of the others is gone.
     pub fn await_gone(&mut self) -> Verdict {
         self.over = true;
-        self.known.iter().filter_map(|pid| Pid::from_raw(*pid)).try_for_each(await_gone)
+        self.known().into_iter().try_for_each(await_gone)
+    }
+
+    /// Those of them that are remembered, whether they live or not.
+    #[must_use]
+    pub fn known(&self) -> Vec<Pid> {
+        self.known.iter().filter_map(|pid| Pid::from_raw(*pid)).collect()
+    }
+
+    /// Kills those that outlive the root: a supervisor that is killed while it kills may not get to all of them.
+    pub fn kill_the_rest(&self) {
+        for pid in self.known() {
+            let _ = kill_process(pid, Signal::KILL); // most have ended
+        }
     }
 
     /// Stops all that there are until there are no new ones, then kills them.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         let mut stopped = BTreeSet::new();
         loop {
             let fresh: Vec<Pid> = std::iter::once(self.root)

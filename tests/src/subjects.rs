@@ -202,6 +202,9 @@ pub const SUBJECTS: &[Subject] = &[
 /// The same at work, which keeps account of what it does: for what must do no harm at any moment.
 pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 
+/// The same as a tree of ten processes.
+pub const WORKER_TREE: Subject = subject("worker_tree", "worker_tree.c").started(&["8"]);
+
 /// Holds descriptors of kinds that are refused.
 pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
 

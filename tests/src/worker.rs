@@ -1,17 +1,19 @@
-//! The subject that works all the time (`subjects/worker.c`), seen from outside: whether it goes on, and whether it is right.
+//! The subject that works all the time (`subjects/worker.c`, and `worker_tree.c`, which is many processes), seen from outside:
+//! whether it goes on, and whether it is right.
 
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 
 use crate::deadline::Deadline;
+use crate::family::descendants;
 use crate::law::{self, Occasion};
 use crate::program::{Pipes, Process, Program};
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
-use crate::subjects::WORKER;
+use crate::subjects::{Subject, WORKER, WORKER_TREE};
 use crate::trial::{Context, Trouble, Verdict};
 use crate::{ensure, fail};
 
@@ -19,21 +21,34 @@ use crate::{ensure, fail};
 #[derive(Debug)]
 pub struct Worker {
     program: Program,
+    /// Its descendants.
+    others: Vec<Pid>,
     progress: PathBuf,
     before: Snapshot,
 }
 
 impl Worker {
-    /// Starts one, and notes how it looks when it stands still.
+    /// Starts one of one process, and notes how it looks when it stands still.
     pub fn start(scene: &Scene) -> Verdict<Self> {
+        Self::of(&WORKER, scene)
+    }
+
+    /// Starts one of ten processes.
+    pub fn start_tree(scene: &Scene) -> Verdict<Self> {
+        Self::of(&WORKER_TREE, scene)
+    }
+
+    fn of(subject: &Subject, scene: &Scene) -> Verdict<Self> {
         scene.images()?;
-        let mut program = Program::start(&WORKER.executable()?, WORKER.arguments, scene)?;
+        let mut program = Program::start(&subject.executable()?, subject.arguments, scene)?;
         let line = program.line()?;
         ensure!(line == "save point", "the worker says '{line}'");
         be_quiet(&mut program)?;
         let before = Snapshot::of(program.pid())?;
         program.tell("work", "working")?;
-        Ok(Self { program, progress: scene.directory().join("progress"), before })
+        program.family().note();
+        let others = program.family().known();
+        Ok(Self { program, others, progress: scene.directory().join("progress"), before })
     }
 
     /// Its pid.
@@ -49,7 +64,8 @@ impl Worker {
 
     /// The same worker in its next life.
     #[must_use]
-    pub fn reborn(self, program: Program) -> Self {
+    pub fn reborn(self, mut program: Program) -> Self {
+        program.family().note();
         Self { program, ..self }
     }
 
@@ -65,6 +81,7 @@ impl Worker {
             Ok(all_more(&read_progress(&self.progress), &start).then_some(false))
         })?;
         if dead {
+            self.program.family().kill_the_rest();
             self.program.await_killed()?;
         }
         Ok(dead)
@@ -72,7 +89,8 @@ impl Worker {
 
     /// Every thread works on, none is stopped or traced.
     pub fn goes_on(&mut self) -> Verdict {
-        let worked = await_work(&self.program, &self.progress).and_then(|()| not_held(self.pid()));
+        let held = || std::iter::once(self.pid()).chain(descendants(self.pid())).try_for_each(not_held);
+        let worked = await_work(&self.program, &self.progress).and_then(|()| held());
         if worked.is_err() && self.program.our_child().ends_within(Duration::ZERO)? {
             fail!("the worker has ended, its last words: {}", self.program.line().context("words")?);
         }
@@ -112,7 +130,7 @@ impl Worker {
             Deadline::after(Duration::from_secs(10), "a failed restore to leave no process, or a whole one");
         let works = works.until(&[pid], || {
             let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG); // an orphan came to us
-            if !process.exists() {
+            if !process.exists() && self.others.iter().all(|pid| is_gone(*pid)) {
                 return Ok(Some(false));
             }
             Ok(all_more(&read_progress(&self.progress), &start).then_some(true))
@@ -121,7 +139,7 @@ impl Worker {
             not_held(pid)?;
             let mut program = Program::child(Process::of(pid)?, pipes, scene);
             be_quiet(&mut program)?;
-            program.our_child().signal(Signal::KILL)?;
+            program.family().kill();
             program.await_killed()?;
         }
         Ok(())
@@ -144,6 +162,12 @@ impl Files {
     }
 }
 
+/// Whether nothing has this number any more; an orphan that has come to us is reaped.
+fn is_gone(pid: Pid) -> bool {
+    let _ = rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::NOHANG);
+    rustix::process::test_kill_process(pid).is_err()
+}
+
 /// Parks the workers, and waits until the main thread stands still too.
 fn be_quiet(program: &mut Program) -> Verdict {
     program.tell("quiet", "quiet")?;
@@ -153,11 +177,9 @@ fn be_quiet(program: &mut Program) -> Verdict {
 /// How many steps each thread has made.
 fn read_progress(path: &PathBuf) -> Vec<u64> {
     let bytes = fs::read(path).unwrap_or_default();
-    bytes
-        .chunks_exact(8)
-        .take(5)
-        .map(|word| word.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-        .collect()
+    let words =
+        bytes.chunks_exact(8).map(|word| word.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)));
+    words.take_while(|steps| *steps > 0).collect()
 }
 
 fn all_more(now: &[u64], start: &[u64]) -> bool {

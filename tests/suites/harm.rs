@@ -22,21 +22,34 @@ use rustix::process::Signal;
 
 fn main() -> ExitCode {
     let mut trials = vec![
-        trial("control::worker_left_alone", worker_left_alone),
-        trial("checkpoint::killed_at_random_instants", checkpoint_killed_at_random_instants),
-        trial(
-            "checkpoint_and_kill::killed_at_random_instants",
-            checkpoint_and_kill_killed_at_random_instants,
-        ),
-        trial("restore::killed_at_random_instants", restore_killed_at_random_instants),
+        trial("control::worker_left_alone", || left_alone(Worker::start)),
+        trial("control::tree_of_workers_left_alone", || left_alone(Worker::start_tree)),
         trial("checkpoint::interrupted_at_random_instants", checkpoint_interrupted_at_random_instants),
         trial("checkpoint::no_space_on_device", no_space_on_device),
         trial("checkpoint::no_space_for_file", no_space_for_file),
         trial("checkpoint::reader_goes_away", reader_goes_away),
     ];
+    for (of, start, rounds) in SUBJECTS {
+        trials.push(trial(format!("checkpoint::killed_at_random_instants::{of}"), move || {
+            checkpoint_killed_at_random_instants(start, rounds())
+        }));
+        trials.push(trial(format!("checkpoint_and_kill::killed_at_random_instants::{of}"), move || {
+            checkpoint_and_kill_killed_at_random_instants(start, rounds().div_ceil(3))
+        }));
+        trials.push(trial(format!("restore::killed_at_random_instants::{of}"), move || {
+            restore_killed_at_random_instants(start, rounds())
+        }));
+    }
     trials.extend(fault_trials());
     run(trials)
 }
+
+/// How a worker is started.
+type Start = fn(&Scene) -> Verdict<Worker>;
+
+/// What sweeps go over: its name, how it is started, and how many instants are tried.
+const SUBJECTS: [(&str, Start, fn() -> u64); 2] =
+    [("process", Worker::start, instants), ("tree", Worker::start_tree, || instants().div_ceil(2))];
 
 /// How many instants a sweep tries.
 fn instants() -> u64 {
@@ -62,21 +75,21 @@ fn time_of_checkpoint(worker: &Worker, scene: &Scene) -> Verdict<Duration> {
 }
 
 /// What fails here is the test's fault, not rekindle's.
-fn worker_left_alone() -> Verdict {
+fn left_alone(start: Start) -> Verdict {
     let scene = Scene::new()?;
-    let mut worker = Worker::start(&scene)?;
+    let mut worker = start(&scene)?;
     for _ in 0..10 {
         worker.goes_on()?;
     }
     worker.is_whole(Occasion::LeftRunning)
 }
 
-fn checkpoint_killed_at_random_instants() -> Verdict {
+fn checkpoint_killed_at_random_instants(start: Start, rounds: u64) -> Verdict {
     let scene = Scene::new()?;
-    let mut worker = Worker::start(&scene)?;
+    let mut worker = start(&scene)?;
     let time = time_of_checkpoint(&worker, &scene)?;
     let mut random = Random::named("checkpoint killed");
-    for round in 0..instants() {
+    for round in 0..rounds {
         let delay = within(&mut random, time);
         let run = rekindle::start(&mut checkpoint(worker.pid(), &scene.image(), &[])?)?;
         if !run.process().ends_within(delay)? {
@@ -89,12 +102,12 @@ fn checkpoint_killed_at_random_instants() -> Verdict {
 }
 
 /// With `--kill` the program may be dead; but only when its image is complete.
-fn checkpoint_and_kill_killed_at_random_instants() -> Verdict {
+fn checkpoint_and_kill_killed_at_random_instants(start: Start, rounds: u64) -> Verdict {
     let scene = Scene::new()?;
-    let mut worker = Worker::start(&scene)?;
+    let mut worker = start(&scene)?;
     let time = time_of_checkpoint(&worker, &scene)?;
     let mut random = Random::named("checkpoint --kill killed");
-    for round in 0..instants().div_ceil(3) {
+    for round in 0..rounds {
         let delay = within(&mut random, time);
         fs::remove_file(scene.image()).ok();
         let run = rekindle::start(&mut checkpoint(worker.pid(), &scene.image(), &["--kill"])?)?;
@@ -112,18 +125,18 @@ fn checkpoint_and_kill_killed_at_random_instants() -> Verdict {
     worker.is_whole(Occasion::Restored)
 }
 
-fn restore_killed_at_random_instants() -> Verdict {
+fn restore_killed_at_random_instants(start: Start, rounds: u64) -> Verdict {
     let scene = Scene::new()?;
-    let mut worker = Worker::start(&scene)?;
+    let mut worker = start(&scene)?;
     checkpoint_and_kill(worker.program(), &scene.image())?;
-    let start = Instant::now();
+    let begin = Instant::now();
     let restored = restore_detached(worker.pid(), &scene.image(), &scene)?;
-    let time = start.elapsed();
+    let time = begin.elapsed();
     worker = worker.reborn(restored);
     checkpoint_and_kill(worker.program(), &scene.image())?;
     let files = worker.keep_files()?;
     let mut random = Random::named("restore killed");
-    for round in 0..instants() {
+    for round in 0..rounds {
         let delay = within(&mut random, time);
         let (run, pipes) = rekindle::start_with_pipes(restore(&scene.image(), &[])?.stdin(Stdio::piped()))?;
         if !run.process().ends_within(delay)? {
@@ -239,15 +252,19 @@ fn fault_trials() -> Vec<Trial> {
     match fault_points() {
         Ok(points) => points
             .into_iter()
-            .flat_map(|point| ["kill", "error"].map(|way| fault_trial(&point, way)))
+            .flat_map(|point| ["kill", "error"].map(|way| (point.clone(), way)))
+            .flat_map(|(point, way)| SUBJECTS.map(|(of, start, _)| (of, start, point.clone(), way)))
+            // A failure is undone alike for one process and for many; a death is not.
+            .filter(|(of, _, _, way)| *of == "process" || *way == "kill")
+            .map(|(of, start, point, way)| fault_trial(of, start, &point, way))
             .collect(),
         Err(trouble) => vec![trial("fault::points_are_listed", || Err(trouble))],
     }
 }
 
-fn fault_trial(point: &str, way: &'static str) -> Trial {
+fn fault_trial(of: &str, start: Start, point: &str, way: &'static str) -> Trial {
     let point = point.to_owned();
-    trial(format!("fault::{point}::{way}"), move || fault_at(&point, way))
+    trial(format!("fault::{point}::{way}::{of}"), move || fault_at(start, &point, way))
 }
 
 fn fault_points() -> Verdict<Vec<String>> {
@@ -258,9 +275,9 @@ fn fault_points() -> Verdict<Vec<String>> {
 }
 
 /// Takes a worker through a checkpoint, a checkpoint with `--kill`, and a restore, each with the fault; one must meet it.
-fn fault_at(point: &str, way: &str) -> Verdict {
+fn fault_at(start: Start, point: &str, way: &str) -> Verdict {
     let scene = Scene::new()?;
-    let mut worker = Worker::start(&scene)?;
+    let mut worker = start(&scene)?;
     let fault = format!("{point}:{way}");
     let met_running = fault_in_checkpoint(&mut worker, &scene, &fault, &[]).context("checkpoint")?;
     worker.looks_as_before(Occasion::LeftRunning).context("after checkpoint")?;
