@@ -11,9 +11,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use rekindle_tests::deadline::Deadline;
+use rekindle_tests::family::descendants;
 use rekindle_tests::program::Program;
 use rekindle_tests::random::Random;
-use rekindle_tests::rekindle::{self, checkpoint, restore};
+use rekindle_tests::rekindle::{self, checkpoint_and_kill_within, restore};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::trial::{Context as _, Trouble, Verdict, run_one_at_a_time, trial};
 use rekindle_tests::{ensure, fail};
@@ -30,7 +31,15 @@ const STEPS: u64 = 2 * TIMES + 2;
 const LONG_STEP: Duration = Duration::from_secs(240);
 
 fn main() -> ExitCode {
-    run_one_at_a_time(vec![trial("xz", xz), trial("sort", sort), trial("python3", python3)])
+    run_one_at_a_time(vec![
+        trial("xz", xz),
+        trial("sort", sort),
+        trial("python3", python3),
+        trial("pipeline", pipeline),
+        trial("make", make),
+        trial("git_gc", git_gc),
+        trial("python3_pool", python3_pool),
+    ])
 }
 
 /// A program, what it reads, and how to tell how far it is.
@@ -94,19 +103,88 @@ with open("sums", "w") as out: print("\n".join(sums), file=out)
     })
 }
 
+/// A shell and five programs, with pipes between them. No line may be lost or doubled.
+fn pipeline() -> Verdict {
+    const SCRIPT: &str = r#"
+set -o pipefail
+seq 1 1500000 | sed -e 's/^/line /' | awk '{ print $0, ($2 * 7919) % 1000003 }' | tr a-z A-Z | grep -v ' 77$' > lines
+echo "ended with $?" >> lines
+"#;
+    killed_and_restored(&Case {
+        executable: find("bash")?,
+        arguments: &["-c", SCRIPT],
+        prepare: |_| Ok(()),
+        output: "lines",
+        progress: |_, directory| fs::metadata(directory.join("lines")).map_or(0, |file| file.len()),
+    })
+}
+
+/// `make -j3` of a few dozen C files, in flight: compilers and assemblers come and go.
+fn make() -> Verdict {
+    find("cc")?;
+    killed_and_restored(&Case {
+        executable: find("make")?,
+        arguments: &["-j3", "program"],
+        prepare: write_project,
+        output: "program",
+        progress: |_, directory| {
+            let files = fs::read_dir(directory).into_iter().flatten().flatten();
+            files.filter(|file| file.file_name().as_encoded_bytes().ends_with(b".o")).count() as u64
+        },
+    })
+}
+
+/// `git gc` of a repository with some thousand objects; then git itself tells whether it is whole.
+fn git_gc() -> Verdict {
+    find("git")?;
+    const SCRIPT: &str = r#"
+export HOME=$PWD GIT_CONFIG_NOSYSTEM=1
+cd repository && git -c gc.autoDetach=false gc --quiet --aggressive && git fsck --full --strict >&2 || exit 1
+git rev-list --all --objects | sort > ../objects && git status --porcelain >> ../objects
+test "$(git count-objects)" = "0 objects, 0 kilobytes"
+"#;
+    killed_and_restored(&Case {
+        executable: find("bash")?,
+        arguments: &["-c", SCRIPT],
+        prepare: make_repository,
+        output: "objects",
+        progress: |pid, _| ticks_of_tree(pid),
+    })
+}
+
+/// A pool of four processes with queues and locks between them.
+fn python3_pool() -> Verdict {
+    const SCRIPT: &str = r#"
+import hashlib, multiprocessing, os
+def work(number):
+    state = hashlib.sha3_512()
+    for i in range(400): state.update(bytes([number % 256]) * 5000 + str(i).encode())
+    os.write(marks, b".")
+    return number, state.hexdigest()
+marks = os.open("marks", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+multiprocessing.set_start_method("fork")
+with multiprocessing.Pool(4) as pool:
+    with open("sums", "w") as out:
+        for number, digest in pool.imap(work, range(600), chunksize=3): print(number, digest, file=out)
+    pool.close()
+    pool.join()
+"#;
+    killed_and_restored(&Case {
+        executable: find_python()?,
+        arguments: &["-c", SCRIPT],
+        prepare: |_| Ok(()),
+        output: "sums",
+        progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
+    })
+}
+
 fn killed_and_restored(case: &Case) -> Verdict {
     rekindle::binary()?; // say so before the long run
     let reference = Scene::new()?;
     (case.prepare)(&reference.directory()).context("making the input")?;
-    let whole_way = undisturbed(case, &reference).context("undisturbed")?;
     let scene = Scene::new()?;
-    for input in
-        fs::read_dir(reference.directory())?.flatten().filter(|entry| entry.file_name() != case.output)
-    {
-        if input.file_name() != "marks" {
-            fs::hard_link(input.path(), scene.directory().join(input.file_name()))?;
-        }
-    }
+    link_all(&reference.directory(), &scene.directory()).context("copying the input")?;
+    let whole_way = undisturbed(case, &reference).context("undisturbed")?;
     disturbed(case, &scene, whole_way / STEPS)?;
     same_bytes(&reference.directory().join(case.output), &scene.directory().join(case.output))
 }
@@ -132,9 +210,7 @@ fn disturbed(case: &Case, scene: &Scene, step: u64) -> Verdict {
     let mut program = Program::start(&case.executable, case.arguments, scene)?;
     for time in 1..=TIMES {
         await_progress(case, &program, scene, step).context(format!("before checkpoint {time}"))?;
-        let run = rekindle::start(&mut checkpoint(program.pid(), &image, &["--kill"])?)?;
-        run.outcome_within(LONG_STEP)?.succeeded()?;
-        program.await_killed()?;
+        checkpoint_and_kill_within(&mut program, &image, LONG_STEP)?;
         program = restored(program.pid(), &image, scene).context(format!("restore {time}"))?;
     }
     program.our_child().ended(&Deadline::after(LONG_STEP, "the program to end"))?;
@@ -197,6 +273,17 @@ fn cpu_ticks(pid: Pid) -> u64 {
     fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum()
 }
 
+/// The same of a program and all its descendants, those that have ended and been waited for included.
+fn ticks_of_tree(root: Pid) -> u64 {
+    let of = |pid: Pid| {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+        let times = fields.split_ascii_whitespace().skip(11).take(4);
+        times.filter_map(|field| field.parse::<u64>().ok()).sum::<u64>()
+    };
+    of(root) + descendants(root).into_iter().map(of).sum::<u64>()
+}
+
 /// rchar and wchar, proc_pid_io(5).
 fn bytes_moved(pid: Pid) -> u64 {
     let io = fs::read_to_string(format!("/proc/{}/io", pid.as_raw_nonzero())).unwrap_or_default();
@@ -253,4 +340,69 @@ fn write_lines(path: &Path, count: u64) -> Verdict {
         writeln!(file, "{:016x} line {line} of two million", random.next_u64())?;
     }
     Ok(file.flush()?)
+}
+
+/// The files of a directory under the same names in another one.
+fn link_all(from: &Path, to: &Path) -> Verdict {
+    for entry in fs::read_dir(from)?.flatten() {
+        let there = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&there)?;
+            link_all(&entry.path(), &there)?;
+        } else {
+            fs::hard_link(entry.path(), there)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_project(directory: &Path) -> Verdict {
+    const FILES: usize = 36;
+    let objects: Vec<String> = (0..FILES).map(|file| format!("part{file}.o")).collect();
+    let objects = objects.join(" ");
+    let rules = format!("program: {objects}\n\tcc -o $@ {objects}\n%.o: %.c\n\tcc -O2 -c -o $@ $<\n");
+    fs::write(directory.join("Makefile"), rules)?;
+    for file in 0..FILES {
+        let mut text = String::from("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n");
+        for function in 0..20 {
+            text += &format!(
+                "int part{file}_{function}(int x, char *s) {{ int y = {function}; for (int i = 0; i < x; i++) y = y * {file} + \
+                 s[i] % 7; if (y > x) printf(\"%d\\n\", y); return y ^ (int)strlen(s); }}\n"
+            );
+        }
+        if file == 0 {
+            text += "int main(int c, char **v) { return part0_1(c, v[0]) == 12345; }\n";
+        }
+        fs::write(directory.join(format!("part{file}.c")), text)?;
+    }
+    Ok(())
+}
+
+fn make_repository(directory: &Path) -> Verdict {
+    let repository = directory.join("repository");
+    fs::create_dir(&repository)?;
+    let git = |arguments: &[&str]| -> Verdict {
+        let mut command = Command::new(find("git")?);
+        command.args(["-c", "user.name=t", "-c", "user.email=t@t", "-c", "gc.auto=0"]).args(arguments);
+        command.env("HOME", directory).env("GIT_CONFIG_NOSYSTEM", "1").current_dir(&repository);
+        let output = command.output()?;
+        ensure!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    };
+    git(&["init", "--quiet", "."])?;
+    for round in 0..12 {
+        for file in 0..40 {
+            let path = repository.join(format!("file{file}"));
+            let mut lines = BufWriter::new(File::create(&path)?);
+            let mut random = Random::named(&format!("file {file}"));
+            for line in 0..400 {
+                let fresh = if line % 20 == round { round } else { 0 };
+                writeln!(lines, "{:016x} {fresh} {line}", random.next_u64())?;
+            }
+            lines.flush()?;
+        }
+        git(&["add", "."])?;
+        git(&["commit", "--quiet", "-m", "round"])?;
+    }
+    Ok(())
 }
