@@ -97,6 +97,7 @@ numbers! {
     RESTART_SYSCALL = libc::SYS_restart_syscall, "restart_syscall(2)";
     KILL = libc::SYS_kill, "kill(2)";
     WAIT4 = libc::SYS_wait4, "wait4(2)";
+    WAITID = libc::SYS_waitid, "waitid(2)";
     RT_SIGTIMEDWAIT = libc::SYS_rt_sigtimedwait, "rt_sigtimedwait(2)";
     EXIT_GROUP = libc::SYS_exit_group, "exit_group(2)";
     GETITIMER = libc::SYS_getitimer, "getitimer(2)";

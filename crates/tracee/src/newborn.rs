@@ -149,6 +149,8 @@ impl Nursery {
     }
 }
 
+const SIGSTOP: i32 = 19;
+
 /// What a command word holds while there is nothing to do.
 fn armed() -> u32 {
     task::gettid() as u32 | WAITERS
@@ -260,6 +262,20 @@ impl Newborn {
         self.leader.start(&batch)?;
         steps::wait_for_end(self.pid, status & 0x7f)?;
         self.over = true;
+        Ok(())
+    }
+
+    /// Has job control stop it, which its parent is told. It goes on executing batches, and is stopped again by the kernel
+    /// when it is let go, of which nobody is told.
+    pub fn stop_by_job_control(&mut self) -> Result<()> {
+        call(self.pid, "kill", signal::kill(self.pid, SIGSTOP))?;
+        let servers = || std::iter::once(&self.leader).chain(&self.threads);
+        for server in servers() {
+            steps::wait_for_group_stop(server.tid(), SIGSTOP)?;
+        }
+        for server in servers() {
+            call(server.tid(), "PTRACE_CONT", ptrace::cont(server.tid(), 0))?;
+        }
         Ok(())
     }
 

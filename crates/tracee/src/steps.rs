@@ -28,6 +28,20 @@ pub(crate) fn wait_for_stop(tid: i32, held: &mut Vec<i32>) -> Result<()> {
     }
 }
 
+/// Waits until a task takes part in a stop by job control: the one that receives the signal begins it.
+pub(crate) fn wait_for_group_stop(tid: i32, by: i32) -> Result<()> {
+    loop {
+        match await_event(tid)? {
+            Event::Stop(signal) if signal == by => return Ok(()),
+            Event::Signal(signal) if signal == by => call(tid, "PTRACE_CONT", ptrace::cont(tid, by))?,
+            event => {
+                note(tid, event, &mut Vec::new())?;
+                call(tid, "PTRACE_CONT", ptrace::cont(tid, 0))?;
+            }
+        }
+    }
+}
+
 /// Waits for the end of a task that ends by exiting, or by this signal.
 pub(crate) fn wait_for_end(tid: i32, by: i32) -> Result<()> {
     loop {

@@ -16,6 +16,7 @@ mod place;
 mod plan;
 mod resume;
 mod spool;
+mod stops;
 
 use crate::checkpoint::Progress;
 use crate::error::Error;
@@ -432,10 +433,12 @@ fn revive(
             run_phase(newborn, process, phase, Batch::new())?;
         }
     }
+    stops::stop(newborns, plan)?;
     for (index, (newborn, process)) in newborns.iter_mut().zip(&plan.processes).enumerate() {
         let mut batch = Batch::new();
+        stops::take_notice(process.process.identity.pid, plan, &mut batch);
         layout.finish(index, Stage::Last, &mut batch);
-        Nest::forget_ends(&signals_of_the_buried(process.process.identity.pid, plan, ties), &mut batch);
+        Nest::forget_ends(&signals_of_children(process.process.identity.pid, plan, ties), &mut batch);
         run_phase(newborn, process, Phase::Pending, batch)?;
     }
     let mut tasks = Vec::with_capacity(newborns.len());
@@ -446,14 +449,15 @@ fn revive(
     Ok(tasks)
 }
 
-/// The signals that the children of a process have sent it which have ended in the course of the restore.
-fn signals_of_the_buried(pid: i32, plan: &Plan, ties: &Ties) -> Vec<i32> {
+/// The signals that the children of a process have sent it which have ended, or stopped, in the course of the restore.
+fn signals_of_children(pid: i32, plan: &Plan, ties: &Ties) -> Vec<i32> {
     let stands_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
     let leads =
         |grouping: &ties::Grouping| matches!(grouping, ties::Grouping::LeadByChild(by, _) if *by == pid);
     let zombies = plan.zombies.iter().filter(|zombie| zombie.ppid == pid);
     let mut signals: Vec<i32> = zombies.map(|zombie| zombie.exit_signal).collect();
-    if ties.births.iter().any(stands_in) || ties.groupings.iter().any(leads) {
+    let has_stopped = stops::has_stopped_children(pid, plan);
+    if has_stopped || ties.births.iter().any(stands_in) || ties.groupings.iter().any(leads) {
         signals.push(nest::SIGCHLD);
     }
     // Real-time signals queue up (signal(7)); of the others there is one at most.
@@ -541,9 +545,12 @@ fn release(
     let mut root = 0;
     // The root last: whoever waits for it finds the whole tree alive.
     for ((newborn, process), tasks) in newborns.into_iter().zip(&plan.processes).zip(tasks).rev() {
-        if process.process.identity.stopped || manner.leave_stopped {
-            // Job control had stopped it, or it is to be left so. Pending before it is let go, this takes effect before its first instruction;
-            // SIGCONT lets it go on as before.
+        let identity = &process.process.identity;
+        let is_root = plan.processes.first().is_some_and(|root| root.process.identity.pid == identity.pid);
+        let is_stopped = identity.stopped && !is_root; // as it is already
+        if !is_stopped && (identity.stopped || manner.leave_stopped) {
+            // Job control had stopped it, or it is to be left so. Pending before it is let go, this takes effect before
+            // its first instruction; SIGCONT lets it go on as before.
             let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
         }
         root = newborn.release(tasks)?;

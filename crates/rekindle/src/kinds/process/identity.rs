@@ -39,6 +39,9 @@ pub struct Record {
     /// `CLONE_SIGHAND`.
     #[prost(uint32, tag = "7")]
     pub shares: u32,
+    /// Stopped by job control, and the parent has not been told so yet (wait(2), `WUNTRACED`).
+    #[prost(bool, tag = "8")]
+    pub stop_is_news: bool,
 }
 
 impl Record {
@@ -74,6 +77,8 @@ impl ProcessKind for Identity {
             ppid: view.stat.ppid,
             exit_signal: view.stat.exit_signal,
             shares: 0,
+            // proc_pid_stat(5) tells of a stopped process what its parent will be told, and 0 afterwards.
+            stop_is_news: leader.group_stop.is_some() && view.stat.exit_code != 0,
         })
     }
 
