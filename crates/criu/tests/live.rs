@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         trial("left_running_by_option_and_configuration", left_running),
         trial("left_stopped", left_stopped),
         trial("a_tree_is_dumped_stopped_and_restored", a_tree_is_dumped_stopped_and_restored),
+        trial("a_tree_that_forks_without_pause_is_dumped", a_tree_that_forks_without_pause_is_dumped),
         trial("restored_in_the_foreground", restored_in_the_foreground),
         trial("restored_as_a_sibling", restored_as_a_sibling),
         trial("executed_command_is_the_parent", executed_command_is_the_parent),
@@ -272,6 +273,19 @@ fn a_tree_is_dumped_stopped_and_restored() -> Verdict {
     let after = tree(pid)?;
     ensure!(before == after, "the tree was {before:?}, and is {after:?}");
     Ok(())
+}
+
+/// Processes end while they are looked at.
+fn a_tree_that_forks_without_pause_is_dumped() -> Verdict {
+    let scene = Scene::new()?;
+    let forks = "(while :; do /bin/true; /bin/true & wait; done) >/dev/null";
+    let mut program = start(&scene, &format!("{forks} & {forks} & {ECHO}"))?;
+    for round in 0..40 {
+        let outcome = rekindle::run(&mut dump(&program, &scene, &["-R"])?)?;
+        silent(outcome).context(format!("round {round}: {}", log(&scene, "dump.log")))?;
+    }
+    goes_on(&mut program, "forty times")?;
+    dump_and_kill(&mut program, &scene)
 }
 
 /// A restore that stays: its run, once the program is there.
