@@ -26,12 +26,8 @@ use std::time::{Duration, Instant};
 pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     let pid = settings.tree()?;
     let image = places.image();
-    let told = |_, message: &str| tracing::error!("{message}");
-    let watch = Watch::over_checkpoint(Some(&image), told)?;
     let dump = Dumping::new(settings, places, pid);
-    let result = dump.make(&image);
-    watch.over();
-    let report = result?;
+    let report = dump.make(&image)?;
     if dump.kills() {
         await_reaped(&dump.tree.borrow());
     }
@@ -122,6 +118,8 @@ impl<'s> Dumping<'s> {
             cpuinfo::note(&self.places.images, capabilities)?;
         }
         tracing::info!("Dumping process {}", self.pid);
+        let told = |_, message: &str| tracing::error!("{message}");
+        let watch = Watch::over_checkpoint(Some(image), told)?;
         self.begun.set(Instant::now());
         let say = |stage, _| self.at(stage).map_err(|failure| Error::GivenUp(failure.sentence()));
         let made = Checkpoint::of(self.pid)
@@ -130,6 +128,7 @@ impl<'s> Dumping<'s> {
             .timeout(self.settings.timeout)
             .stages(&say)
             .to_file(image);
+        watch.over();
         if made.is_err() && self.is_complete.get() {
             // Complete, but of a tree that has gone on: nobody should take it for what this dump was to be.
             let _ = std::fs::remove_file(image);
