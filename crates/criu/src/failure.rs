@@ -45,12 +45,10 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match error {
-            Error::Refused(refusals) => Self::of(refusals.iter().map(Refusal::to_string).collect()),
-            Error::DoesNotFit(reasons) => {
-                // An option of rekindle's own command line, not of this one.
-                const OTHER_WAY: &str = ", or pass --accept-changed-files";
-                Self::of(reasons.iter().map(|reason| reason.replace(OTHER_WAY, "")).collect())
+            Error::Refused(refusals) => {
+                Self::of(refusals.iter().map(Refusal::to_string).map(as_here).collect())
             }
+            Error::DoesNotFit(reasons) => Self::of(reasons.into_iter().map(as_here).collect()),
             error => Self::of(error.to_string().lines().map(str::to_owned).collect()),
         }
     }
@@ -60,4 +58,12 @@ impl From<rekindle_foreground::Error> for Failure {
     fn from(error: rekindle_foreground::Error) -> Self {
         Self::new(error.to_string())
     }
+}
+
+/// Options that remedies name are those of rekindle's own command line; this one calls them otherwise, or lacks them.
+const OPTIONS: [(&str, &str); 2] =
+    [(", or pass --accept-changed-files", ""), ("--deleted-files-max", "--ghost-limit")];
+
+fn as_here(line: String) -> String {
+    OPTIONS.iter().fold(line, |line, (theirs, ours)| line.replace(theirs, ours))
 }

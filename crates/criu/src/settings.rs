@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) display_stats: bool,
     /// What of the processor is noted or compared, if that was asked for.
     pub(crate) capabilities: Option<Capabilities>,
+    /// The largest deleted file to carry, in bytes.
+    pub(crate) ghost_limit: Option<u64>,
     pub(crate) extra: bool,
     pub(crate) experimental: bool,
     pub(crate) features: Vec<OsString>,
@@ -54,6 +56,7 @@ impl Default for Settings {
             close: Vec::new(),
             display_stats: false,
             capabilities: None,
+            ghost_limit: None,
             extra: false,
             experimental: false,
             features: Vec::new(),
@@ -129,7 +132,10 @@ impl Settings {
             "close" => self.close.push(descriptor(text).ok_or_else(|| wrong("not a descriptor"))?),
             "status-fd" => drop(descriptor(text).ok_or_else(|| wrong("not a descriptor"))?),
             "display-stats" => self.display_stats = on,
-            "ghost-limit" => drop(size(text).ok_or_else(|| wrong("not a size, such as 512K, 1M or 2G"))?),
+            "ghost-limit" => {
+                self.ghost_limit =
+                    Some(size(text).ok_or_else(|| wrong("not a size, such as 512K, 1M or 2G"))?);
+            }
             "network-lock" => one_of(text, &["iptables", "nftables", "skip"]).map_err(|why| wrong(&why))?,
             "file-validation" => one_of(text, &["filesize", "buildid"]).map_err(|why| wrong(&why))?,
             "cpu-cap" => self.capabilities = Some(Capabilities::parse(text).map_err(|why| wrong(&why))?),

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         trial("a_failing_dump_leaves_all_as_it_was", a_failing_dump_leaves_all_as_it_was),
         trial("a_failing_restore_leaves_nothing", a_failing_restore_leaves_nothing),
         trial("files_are_compared_by_size", files_are_compared_by_size),
+        trial("deleted_files_are_limited_as_told", deleted_files_are_limited_as_told),
         trial("descriptors_are_closed_first", descriptors_are_closed_first),
     ])
 }
@@ -499,6 +500,18 @@ fn files_are_compared_by_size() -> Verdict {
     ensure!(!log(&scene, "restore.log").contains("--accept"), "{}", log(&scene, "restore.log"));
     fs::write(&file, "TEXT")?;
     goes_on(&mut restore(pid, &scene, &[])?, "with a copy")
+}
+
+fn deleted_files_are_limited_as_told() -> Verdict {
+    let scene = Scene::new()?;
+    let mut program =
+        start(&scene, &format!("exec 3<>file; rm file; head -c 300000 /dev/urandom >&3; {ECHO}"))?;
+    let outcome = rekindle::run(&mut dump(&program, &scene, &["--ghost-limit", "200K"])?)?;
+    ensure!(outcome.status.exit_status() == Some(1), "{outcome}");
+    bad_log(&scene, "dump.log", "pass a higher --ghost-limit")?;
+    goes_on(&mut program, "refused")?;
+    program.await_still()?;
+    silent(rekindle::run(&mut dump(&program, &scene, &["--ghost-limit", "1M"])?)?).map(drop)
 }
 
 /// Seen by a script, whose parent criu is.

@@ -13,7 +13,7 @@ use crate::places::Places;
 use crate::scripts::{Action, Scripts, has_own_network};
 use crate::settings::Settings;
 use crate::stats::{self, Dump, DumpTimes, StatsEntry};
-use rekindle::checkpoint::Report;
+use rekindle::checkpoint::{DELETED_MAX, Report};
 use rekindle::stage::CheckpointStage;
 use rekindle::{Checkpoint, Error};
 use rekindle_foreground::interrupt::Watch;
@@ -126,6 +126,7 @@ impl<'s> Dumping<'s> {
             .kill(self.kills())
             .leave_stopped(self.settings.leave_stopped)
             .timeout(self.settings.timeout)
+            .deleted_files_max(self.settings.ghost_limit.unwrap_or(DELETED_MAX))
             .stages(&say)
             .to_file(image);
         watch.over();

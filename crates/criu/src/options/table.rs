@@ -91,7 +91,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("force-irmap", None, Switch, Granted, "search for the names of watched files"),
     opt("irmap-scan-path", None, Value("PATH"), Granted, "where to search for them"),
     opt("allow-uprobes", None, Switch, Granted, "permit probes in the tree's code"),
-    opt("ghost-limit", None, Value("SIZE"), Acts, "the largest deleted file to carry (no limit), with K, M or G"),
+    opt("ghost-limit", None, Value("SIZE"), Acts, "the largest deleted file to carry (1G), with K, M or G"),
     opt("ghost-fiemap", None, Switch, Granted, "find holes in deleted files by FIEMAP"),
     opt("file-validation", None, Value("METHOD"), Acts, "filesize or buildid: how files are compared at a restore"),
     opt("skip-file-rwx-check", None, Switch, Granted, "do not compare the permissions of files"),
