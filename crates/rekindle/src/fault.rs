@@ -29,6 +29,7 @@ pub const POINTS: &[&str] = &[
     "restore-all-born",
     "restore-filled",
     "restore-grouped",
+    "restore-objects",
     "restore-protected",
     "restore-opened",
     "restore-files",
