@@ -262,9 +262,33 @@ impl<'a> Filler<'a> {
                 .map_err(|error| Error::Nonsense(error.to_string()))?;
             source.read(start, room)?;
             if zeros_are_nothing {
-                drop_zero_pages(&mut self.buffer, source.space, start, before, pages)?;
+                self.drop_zero_pages(source.space, start, before, pages)?;
             }
             start += u64::from(pages) * PAGE_SIZE;
+        }
+        Ok(())
+    }
+
+    /// Takes pages that hold only zeros out of the last `pages` of the buffer again. What is left may be of more runs than
+    /// fit into a frame.
+    fn drop_zero_pages(&mut self, space: u32, address: u64, before: u32, pages: u32) -> Result<(), Error> {
+        let page = PAGE_SIZE as usize;
+        let from = before as usize * page;
+        let is_zero = |bytes: &[u8]| bytes.first() == Some(&0) && bytes.iter().all(|byte| *byte == 0);
+        if !self.buffer.data()[from..].chunks_exact(page).any(is_zero) {
+            return Ok(());
+        }
+        let copy = self.buffer.data()[from..].to_vec();
+        self.buffer.truncate(before);
+        for (n, bytes) in (0..u64::from(pages)).zip(copy.chunks_exact(page)) {
+            if is_zero(bytes) {
+                continue;
+            }
+            if self.buffer.room_pages() == 0 {
+                self.send()?;
+            }
+            let room = self.buffer.push(space, address + n * PAGE_SIZE, 1);
+            room.map_err(|error| Error::Nonsense(error.to_string()))?.copy_from_slice(bytes);
         }
         Ok(())
     }
@@ -291,7 +315,7 @@ impl<'a> Filler<'a> {
                 let room =
                     self.buffer.push(space, at, pages).map_err(|error| Error::Nonsense(error.to_string()))?;
                 read_fully(file, at, room)?;
-                drop_zero_pages(&mut self.buffer, space, at, before, pages)?;
+                self.drop_zero_pages(space, at, before, pages)?;
                 at += u64::from(pages) * PAGE_SIZE;
             }
         }
@@ -359,29 +383,4 @@ impl Source {
         }
         Ok(())
     }
-}
-
-/// Takes pages that hold only zeros out of the last `pages` of a buffer again.
-fn drop_zero_pages(
-    buffer: &mut PageBuffer,
-    space: u32,
-    address: u64,
-    before: u32,
-    pages: u32,
-) -> Result<(), Error> {
-    let page = PAGE_SIZE as usize;
-    let from = before as usize * page;
-    let is_zero = |bytes: &[u8]| bytes.first() == Some(&0) && bytes.iter().all(|byte| *byte == 0);
-    if !buffer.data()[from..].chunks_exact(page).any(is_zero) {
-        return Ok(());
-    }
-    let copy = buffer.data()[from..].to_vec();
-    buffer.truncate(before);
-    for (n, bytes) in (0..u64::from(pages)).zip(copy.chunks_exact(page)) {
-        if !is_zero(bytes) {
-            let room = buffer.push(space, address + n * PAGE_SIZE, 1);
-            room.map_err(|error| Error::Nonsense(error.to_string()))?.copy_from_slice(bytes);
-        }
-    }
-    Ok(())
 }
