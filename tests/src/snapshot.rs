@@ -320,7 +320,8 @@ impl Values {
                 .map_or_else(|_| String::new(), |meta| meta.ino().to_string())
         };
         let is_nowhere = |fd: &str, target: &str| {
-            let is_file = fs::metadata(process.join("fd").join(fd)).is_ok_and(|meta| meta.is_file());
+            let is_file =
+                fs::metadata(process.join("fd").join(fd)).is_ok_and(|meta| meta.is_file() || meta.is_dir());
             is_file && (is_deleted(target) || target.starts_with("/memfd:"))
         };
         for number in numbers(&process.join("fd")) {

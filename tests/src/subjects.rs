@@ -60,6 +60,7 @@ const fn subject(name: &'static str, source: &'static str) -> Subject {
 pub const SUBJECTS: &[Subject] = &[
     // memory
     subject("anon_memory", "anon_memory.c"),
+    subject("striped", "striped.c"),
     subject("private_file", "private_file.c"),
     subject("shared_file", "shared_file.c"),
     subject("shared_anon", "shared_anon.c"),
@@ -84,6 +85,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("sealed", "sealed.c"),
     // files and memory that no path leads to
     subject("deleted_file", "deleted_file.c"),
+    subject("deleted_directory", "deleted_directory.c"),
     subject("deleted_mapping", "deleted_mapping.c"),
     subject("tmpfile", "tmpfile.c"),
     subject("memfd", "memfd.c"),

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod fd;
+pub mod gone_directory;
 pub mod mem;
 pub mod process;
 pub mod task;

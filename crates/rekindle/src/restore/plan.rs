@@ -2,6 +2,7 @@
 
 use crate::error::Error;
 use crate::kinds::fd::{self, Files, terminal};
+use crate::kinds::gone_directory;
 use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::shared;
@@ -58,6 +59,9 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     }
     for process in &plan.processes {
         check_tasks(process, &mut tids)?;
+        if let Some(Err(why)) = process.process.filesystem.gone.as_ref().map(gone_directory::Record::check) {
+            return nonsense(why);
+        }
         check_mappings(plan, process, &files)?;
         let executable = process.bounds.executable_object;
         if !files.has(process.bounds.executable) && !is_file_object(plan, executable) {
@@ -260,7 +264,8 @@ pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String>
     let mut reasons: Vec<String> = Vec::new();
     reasons.extend(plan.files.iter().filter_map(|file| file.compare(changed_files).err()));
     let directories = plan.processes.iter().map(|process| &process.process.filesystem);
-    let directories: BTreeSet<&Vec<u8>> = directories.flat_map(|fs| [&fs.cwd, &fs.root]).collect();
+    let needed = directories.flat_map(|fs| [Some(&fs.root), fs.gone.is_none().then_some(&fs.cwd)]);
+    let directories: BTreeSet<&Vec<u8>> = needed.flatten().collect();
     reasons.extend(fd::obstacles(&plan.descriptions));
     for dir in directories {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {

@@ -36,6 +36,7 @@ mod timerfd;
 pub mod unix;
 mod watched;
 
+use super::gone_directory;
 use super::mem::file::{self, FileTable};
 use super::mem::shared::SharedTable;
 use crate::error::Error;
@@ -250,6 +251,9 @@ pub struct Description {
     /// Who gets signals about it, if somebody does.
     #[prost(message, optional, tag = "19")]
     pub owner: Option<owner::Record>,
+    /// The directory, if it has been deleted.
+    #[prost(message, optional, tag = "24")]
+    pub gone: Option<gone_directory::Record>,
     /// Locks that it has, or that processes have taken through it.
     #[prost(message, repeated, tag = "20")]
     pub locks: Vec<locks::Record>,

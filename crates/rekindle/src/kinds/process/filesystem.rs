@@ -1,11 +1,12 @@
 //! Working directory, root and umask (`CLONE_FS`).
 
-use super::super::{Phase, ProcessKind};
+use super::super::{Phase, ProcessKind, gone_directory};
 use crate::error::Error;
 use crate::refusal::{Refusals, show};
 use crate::view::ProcessView;
 use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
+use std::path::PathBuf;
 
 /// See the module's story.
 pub(super) struct Filesystem;
@@ -24,6 +25,14 @@ pub struct Record {
     /// The umask.
     #[prost(uint32, tag = "3")]
     pub umask: u32,
+    /// The working directory, if it has been deleted.
+    #[prost(message, optional, tag = "4")]
+    pub gone: Option<gone_directory::Record>,
+}
+
+fn gone_cwd(view: &ProcessView) -> Option<gone_directory::Record> {
+    let link = PathBuf::from(format!("/proc/{}/cwd", view.pid));
+    gone_directory::Record::read(&view.link("cwd").ok()?, &link)
 }
 
 impl ProcessKind for Filesystem {
@@ -33,6 +42,7 @@ impl ProcessKind for Filesystem {
     fn survey(view: &ProcessView, refusals: &mut Refusals) {
         for name in ["cwd", "root"] {
             match view.link(name) {
+                Ok(_) if name == "cwd" && gone_cwd(view).is_some() => {}
                 Ok(path) if path.ends_with(b" (deleted)") => refusals.add(
                     "deleted-directory",
                     format!("{name} {}", show(&path)),
@@ -65,7 +75,7 @@ impl ProcessKind for Filesystem {
 
     fn outside(view: &ProcessView, _leader: &StoppedTask) -> Result<Record, Error> {
         let (cwd, root) = (view.link("cwd")?, view.link("root")?);
-        Ok(Record { cwd, root, umask: view.status.umask.unwrap_or(0o022) })
+        Ok(Record { cwd, root, umask: view.status.umask.unwrap_or(0o022), gone: gone_cwd(view) })
     }
 
     fn ask(_batch: &mut Batch) -> Self::Question {}
@@ -78,8 +88,14 @@ impl ProcessKind for Filesystem {
         if phase != Phase::Attributes {
             return;
         }
-        let cwd = batch.c_string(&record.cwd);
+        let cwd = match &record.gone {
+            Some(gone) => gone.make(batch),
+            None => batch.c_string(&record.cwd),
+        };
         batch.step(format!("chdir to {}", show(&record.cwd)), nr::CHDIR, [cwd.into()]);
+        if record.gone.is_some() {
+            gone_directory::Record::delete(cwd, batch);
+        }
         if record.root != b"/" {
             let root = batch.c_string(&record.root);
             batch.step(format!("chroot to {}", show(&record.root)), nr::CHROOT, [root.into()]);
