@@ -92,6 +92,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("memfd_program", "memfd_program.c"),
     subject("memfd_huge", "memfd_huge.c"),
     subject("sysv_shm", "sysv_shm.c"),
+    subject("sysv_semaphores", "sysv_semaphores.c"),
     subject("objects_of_two", "objects_of_two.c"),
     // the program's image, and what belongs to the address space
     subject("image_pie", "image_of_itself.c"),
@@ -209,6 +210,12 @@ pub const WORKER_TREE: Subject = subject("worker_tree", "worker_tree.c").started
 
 /// Holds descriptors of kinds that are refused.
 pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
+
+/// Holds a semaphore that its end would give back, which is refused.
+pub const SEMAPHORE_UNDO: Subject = subject("semaphore_undo", "semaphore_undo.c");
+
+/// Shares a System V segment with a process that is none of its descendants.
+pub const FOREIGN_SEGMENT: Subject = subject("foreign_segment", "foreign_segment.c");
 
 /// Holds deleted files.
 pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");

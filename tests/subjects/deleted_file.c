@@ -3,6 +3,7 @@
  * with a file of the same name in its place, with a directory that is gone, on a memory file system.
  */
 #include "subject.h"
+#include <sys/xattr.h>
 
 int main(void) {
     int fd = open("deleted.data", O_RDWR | O_CREAT | O_TRUNC, 0640);
@@ -19,6 +20,8 @@ int main(void) {
     CHECK(unlink("deleted.data") == 0);
     struct timespec times[2] = {{.tv_sec = 1000000007, .tv_nsec = 5}, {.tv_sec = 1000000009, .tv_nsec = 7}};
     CHECK(futimens(fd, times) == 0);
+
+    bool has_attributes = fsetxattr(fd, "user.note", "kept", 4, 0) == 0;
 
     /* another file has its name now */
     int other = open("deleted.data", O_RDWR | O_CREAT | O_EXCL, 0600);
@@ -58,6 +61,8 @@ int main(void) {
     CHECK_EQ(stat.st_mode, S_IFREG | 0640);
     CHECK_EQ(stat.st_mtim.tv_sec, 1000000009);
     CHECK_EQ(stat.st_mtim.tv_nsec, 7);
+    char note[8];
+    if (has_attributes) CHECK(fgetxattr(fd, "user.note", note, sizeof note) == 4 && memcmp(note, "kept", 4) == 0);
     struct stat here;
     CHECK(fstat(other, &here) == 0);
     CHECK_EQ(stat.st_dev, here.st_dev);

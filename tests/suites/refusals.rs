@@ -15,7 +15,9 @@ use rekindle_tests::rekindle::exit::{BAD_IMAGE, DOES_NOT_FIT, FAILED, REFUSED, U
 use rekindle_tests::rekindle::{self, checkpoint, restore, restore_detached};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
-use rekindle_tests::subjects::{self, DELETED_FILE, FOREIGN_KINDS, NOLIBC, Subject, WITH_LIBRARY};
+use rekindle_tests::subjects::{
+    self, DELETED_FILE, FOREIGN_KINDS, FOREIGN_SEGMENT, NOLIBC, SEMAPHORE_UNDO, Subject, WITH_LIBRARY,
+};
 use rekindle_tests::trial::{Context as _, Verdict, needs, needs_root, run, trial};
 use rekindle_tests::{compile, ensure, fail};
 use rustix::process::{Pid, getpid};
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
         trial("checkpoint::process_of_another_user", process_of_another_user),
         trial("checkpoint::image_cannot_be_made", image_cannot_be_made),
         trial("checkpoint::kinds_not_supported", kinds_not_supported),
+        trial("checkpoint::semaphore_undo", || refused_and_untouched(&SEMAPHORE_UNDO, &["SEM_UNDO"])),
+        trial("checkpoint::foreign_segment", || {
+            refused_and_untouched(&FOREIGN_SEGMENT, &["SYSV", "outside"])
+        }),
         trial("checkpoint::large_deleted_file", large_deleted_file),
         trial("check::kinds_not_supported", check_kinds_not_supported),
         trial("check::process_without_obstacles", check_process_without_obstacles),

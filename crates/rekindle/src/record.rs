@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::kinds::fd::{Description, Descriptor};
 use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
 use crate::kinds::process::{Process, identity, zombie};
+use crate::kinds::semaphores;
 use crate::kinds::task::Task;
 use crate::ties::Member;
 use rekindle_image::{Need, Record, RecordType, Writer};
@@ -93,6 +94,7 @@ records! {
     9 "description" Description: Description, "an open file description";
     10 "descriptor" Descriptor: Descriptor, "a descriptor";
     11 "zombie" Zombie: zombie::Record, "a child that has ended";
+    12 "semaphores" Semaphores: semaphores::Record, "a set of System V semaphores that the program has used";
 }
 
 /// What the records before the pages say, put together.
@@ -108,6 +110,8 @@ pub struct Plan {
     pub descriptions: Vec<Description>,
     /// Children that have ended, and that their parents have not taken notice of.
     pub zombies: Vec<zombie::Record>,
+    /// System V semaphores that they have used.
+    pub semaphores: Vec<semaphores::Record>,
     /// The processes, in the order in which they come into being: parents before children.
     pub processes: Vec<ProcessPlan>,
 }
@@ -142,7 +146,8 @@ impl Plan {
             .chain(self.files.into_iter().map(AnyRecord::File))
             .chain(self.shared.into_iter().map(AnyRecord::SharedObject))
             .chain(self.descriptions.into_iter().map(AnyRecord::Description))
-            .chain(self.zombies.into_iter().map(AnyRecord::Zombie));
+            .chain(self.zombies.into_iter().map(AnyRecord::Zombie))
+            .chain(self.semaphores.into_iter().map(AnyRecord::Semaphores));
         let processes = self.processes.into_iter().flat_map(|p| {
             std::iter::once(AnyRecord::Process(p.process))
                 .chain(p.tasks.into_iter().map(AnyRecord::Task))
@@ -164,6 +169,7 @@ impl Plan {
             // The first images had them behind the process.
             AnyRecord::Description(description) => self.descriptions.push(description),
             AnyRecord::Zombie(zombie) => self.zombies.push(zombie),
+            AnyRecord::Semaphores(set) => self.semaphores.push(set),
             AnyRecord::Process(process) => {
                 self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
             }
@@ -191,6 +197,7 @@ impl ProcessPlan {
             | AnyRecord::SharedObject(_)
             | AnyRecord::Description(_)
             | AnyRecord::Zombie(_)
+            | AnyRecord::Semaphores(_)
             | AnyRecord::Process(_) => {}
         }
     }

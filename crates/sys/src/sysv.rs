@@ -1,6 +1,6 @@
 //! System V IPC (sysvipc(7)): what no other crate has calls for.
 
-use crate::{Result, check};
+use crate::{Errno, Result, check};
 
 /// A shared memory segment, as `shmctl(IPC_STAT)` tells (`struct shmid64_ds`, include/uapi/asm-generic/shmbuf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,4 +86,94 @@ pub fn become_user_in_this_thread(uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::syscall(libc::SYS_setresgid, KEEP, i64::from(gid), KEEP) })?;
     // SAFETY: numbers only.
     check(unsafe { libc::syscall(libc::SYS_setresuid, KEEP, i64::from(uid), KEEP) }).map(drop)
+}
+
+/// A set of semaphores, as `semctl(IPC_STAT)` tells (`struct semid64_ds`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of semctl(2), without their prefix")]
+pub struct SemaphoreSet {
+    pub key: i32,
+    pub uid: u32,
+    pub gid: u32,
+    pub cuid: u32,
+    pub cgid: u32,
+    pub mode: u32,
+    /// How many semaphores it has.
+    pub count: u32,
+}
+
+/// What is known of a set of semaphores. `EINVAL` or `EIDRM`: there is none of this id.
+pub fn semaphore_set(id: i32) -> Result<SemaphoreSet> {
+    // SAFETY: all fields are integers, for which zeros are fine.
+    let mut found: libc::semid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` is live and of the type that IPC_STAT fills.
+    check(unsafe { libc::semctl(id, 0, libc::IPC_STAT, &raw mut found) }.into())?;
+    let perm = found.sem_perm;
+    Ok(SemaphoreSet {
+        key: perm.__key,
+        uid: perm.uid,
+        gid: perm.gid,
+        cuid: perm.cuid,
+        cgid: perm.cgid,
+        mode: u32::from(perm.mode),
+        count: found.sem_nsems as u32,
+    })
+}
+
+/// The values of a set of `count` semaphores (`semctl(GETALL)`).
+pub fn semaphore_values(id: i32, count: u32) -> Result<Vec<u16>> {
+    // The kernel writes as many as there are: a set never changes its size, and another set has another id.
+    if semaphore_set(id)?.count != count {
+        return Err(Errno::INVAL);
+    }
+    let mut values = vec![0_u16; count as usize];
+    // SAFETY: GETALL writes `count` 16-bit numbers, for which there is room.
+    check(unsafe { libc::semctl(id, 0, libc::GETALL, values.as_mut_ptr()) }.into())?;
+    Ok(values)
+}
+
+/// Sets the values of a set of as many semaphores (`semctl(SETALL)`). Whoever waits for them is woken up.
+pub fn set_semaphore_values(id: i32, values: &[u16]) -> Result<()> {
+    if semaphore_set(id)?.count as usize != values.len() {
+        return Err(Errno::INVAL);
+    }
+    // SAFETY: SETALL reads as many 16-bit numbers as the set has semaphores, which are as many as there are values.
+    check(unsafe { libc::semctl(id, 0, libc::SETALL, values.as_ptr()) }.into()).map(drop)
+}
+
+/// The process that did something to a semaphore last; 0: nobody (`semctl(GETPID)`).
+pub fn semaphore_pid(id: i32, index: u32) -> Result<i32> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::semctl(id, index as i32, libc::GETPID) }.into()).map(|pid| pid as i32)
+}
+
+/// Makes a set of semaphores; tells its id (semget(2)). `IPC_CREAT` and `IPC_EXCL` are added to the permissions.
+pub fn make_semaphore_set(key: i32, count: u32, mode: u32) -> Result<i32> {
+    let flags = (mode & 0o777) as i32 | libc::IPC_CREAT | libc::IPC_EXCL;
+    // SAFETY: numbers only.
+    check(unsafe { libc::semget(key, count as i32, flags) }.into()).map(|id| id as i32)
+}
+
+/// Sets owner, group and permissions of a set of semaphores (`semctl(IPC_SET)`).
+pub fn own_semaphore_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+    // SAFETY: all fields are integers, for which zeros are fine.
+    let mut wanted: libc::semid_ds = unsafe { std::mem::zeroed() };
+    wanted.sem_perm.uid = uid;
+    wanted.sem_perm.gid = gid;
+    wanted.sem_perm.mode = (mode & 0o777) as libc::c_ushort;
+    // SAFETY: `wanted` is live and of the type that IPC_SET reads.
+    check(unsafe { libc::semctl(id, 0, libc::IPC_SET, &raw mut wanted) }.into()).map(drop)
+}
+
+/// Removes a set of semaphores (`semctl(IPC_RMID)`).
+pub fn remove_semaphore_set(id: i32) -> Result<()> {
+    // SAFETY: IPC_RMID reads nothing more.
+    check(unsafe { libc::semctl(id, 0, libc::IPC_RMID) }.into()).map(drop)
+}
+
+/// Makes the calling thread one that has no list of semaphores to undo, whatever those of its process have in common
+/// (unshare(2), `CLONE_SYSVSEM`).
+pub fn share_no_semaphore_undo() -> Result<()> {
+    // SAFETY: what the thread shares of memory and descriptors stays as it is.
+    check(unsafe { libc::unshare(libc::CLONE_SYSVSEM) }.into()).map(drop)
 }

@@ -24,6 +24,7 @@ use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};
 use crate::kinds::process::Process;
+use crate::kinds::semaphores;
 use crate::kinds::task::Task;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
@@ -305,6 +306,7 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
     }
     sharing::survey(&tree, &mut list);
     list.extend(shared::survey(&tree, deleted_max));
+    semaphores::survey(&tree, &mut list);
     for (pid, why) in &tree.misplaced {
         let mut refusals = Refusals::of(*pid);
         refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
@@ -367,6 +369,7 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
         shared: shared.objects().iter().map(|object| object.record.clone()).collect(),
         descriptions,
         zombies: tree.zombies.clone(),
+        semaphores: semaphores::capture(tree)?,
         processes,
     };
     Ok(Captured { plan, shared, differences })

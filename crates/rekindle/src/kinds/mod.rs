@@ -15,6 +15,7 @@ pub mod fd;
 pub mod gone_directory;
 pub mod mem;
 pub mod process;
+pub mod semaphores;
 pub mod task;
 
 use crate::error::Error;

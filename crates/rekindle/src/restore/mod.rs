@@ -268,7 +268,7 @@ impl Making<'_> {
         settle(&mut nest, &mut filling, &rebuilds, layout.spare())?;
         open_files(&mut nest, &layout, &files, plan.processes.len())?;
         objects.seal()?;
-        objects.remove()?;
+        objects.complete()?;
         nest.end_the_dead()?;
         attributes(&mut nest, plan)?;
         let mut newborns = nest.into_newborns()?;

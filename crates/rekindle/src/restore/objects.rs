@@ -13,7 +13,9 @@ use crate::error::Error;
 use crate::kinds::mem::shared::{Inode, Record};
 use crate::record::Plan;
 use rekindle_sys::{PAGE_SIZE, sysv};
-use rustix::fs::{Gid, Mode, SealFlags, Timespec, Timestamps, Uid, fchmod, fchown, futimens};
+use rustix::fs::{
+    Gid, Mode, SealFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fsetxattr, futimens,
+};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -25,12 +27,15 @@ pub(super) struct Objects<'a> {
     files: BTreeMap<u32, File>,
     /// Segments that we made: they go again if they are still here when this is dropped.
     made: Vec<i32>,
+    /// The same for sets of semaphores.
+    made_semaphores: Vec<i32>,
 }
 
 impl<'a> Objects<'a> {
     /// Makes them, empty.
     pub(super) fn make(plan: &'a Plan) -> Result<Self, Error> {
-        let mut objects = Self { plan, files: BTreeMap::new(), made: Vec::new() };
+        let mut objects =
+            Self { plan, files: BTreeMap::new(), made: Vec::new(), made_semaphores: Vec::new() };
         for record in &plan.shared {
             let inode = record.inode.clone().unwrap_or_default();
             let file = match (&record.memfd, &record.deleted) {
@@ -45,6 +50,7 @@ impl<'a> Objects<'a> {
             }
             objects.make_segment(record)?;
         }
+        objects.make_semaphores()?;
         Ok(objects)
     }
 
@@ -54,6 +60,17 @@ impl<'a> Objects<'a> {
         if !is_there {
             segment.make(record.huge_page)?;
             self.made.push(segment.shmid);
+        }
+        Ok(())
+    }
+
+    fn make_semaphores(&mut self) -> Result<(), Error> {
+        for set in &self.plan.semaphores {
+            let is_there = set.find().map_err(|why| Error::DoesNotFit(vec![why]))?;
+            if !is_there {
+                set.make()?;
+                self.made_semaphores.push(set.semid);
+            }
         }
         Ok(())
     }
@@ -128,8 +145,10 @@ impl<'a> Objects<'a> {
         Ok(())
     }
 
-    /// All processes are attached to segments: those that had been removed are removed again.
-    pub(super) fn remove(&self) -> Result<(), Error> {
+    /// All processes are complete: segments that had been removed are removed again, and semaphores get their values.
+    pub(super) fn complete(&self) -> Result<(), Error> {
+        let pids = self.plan.members().iter().map(|member| member.pid).collect();
+        self.plan.semaphores.iter().try_for_each(|set| set.settle(&pids))?;
         for segment in self.plan.shared.iter().filter_map(|record| record.segment.as_ref()) {
             if segment.removed {
                 let id = segment.shmid;
@@ -144,6 +163,7 @@ impl<'a> Objects<'a> {
     /// The processes live, and have them.
     pub(super) fn hand_over(mut self) {
         self.made.clear();
+        self.made_semaphores.clear();
     }
 }
 
@@ -152,13 +172,20 @@ impl Drop for Objects<'_> {
         for id in &self.made {
             let _ = sysv::remove_segment(*id);
         }
+        for id in &self.made_semaphores {
+            let _ = sysv::remove_semaphore_set(*id);
+        }
     }
 }
 
 fn settle_inode(inode: &Inode, file: &File) -> Result<(), Error> {
     let failed = |errno| Error::call("setting owner, mode and times of a file that no path leads to", errno);
-    let Inode { mode, uid, gid, mtime_ns, atime_ns } = *inode;
+    let Inode { mode, uid, gid, mtime_ns, atime_ns, ref attributes } = *inode;
     fchown(file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
+    for attribute in attributes {
+        let set = fsetxattr(file, attribute.name.as_str(), &attribute.value, XattrFlags::empty());
+        set.map_err(|errno| Error::call(format!("setting the attribute {}", attribute.name), errno))?;
+    }
     fchmod(file, Mode::from_raw_mode(mode)).map_err(failed)?;
     let time =
         |ns: i64| Timespec { tv_sec: ns.div_euclid(1_000_000_000), tv_nsec: ns.rem_euclid(1_000_000_000) };

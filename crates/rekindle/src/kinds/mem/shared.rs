@@ -19,7 +19,7 @@ use crate::refusal::{Refusal, Refusals, show};
 use crate::view::{FdView, TreeView};
 use rekindle_procfs::maps::Mapping;
 use rekindle_sys::{Errno, PAGE_SIZE};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, fgetxattr, flistxattr};
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -45,7 +45,7 @@ pub struct Record {
     /// ...or a System V segment. None of them: anonymous memory.
     #[prost(message, optional, tag = "6")]
     pub segment: Option<segment::Record>,
-    /// Owner, mode and times of a file.
+    /// Owner, mode, times and attributes of a file.
     #[prost(message, optional, tag = "7")]
     pub inode: Option<Inode>,
 }
@@ -68,20 +68,58 @@ pub struct Inode {
     /// Time of the last access, nanoseconds since 1970.
     #[prost(sint64, tag = "5")]
     pub atime_ns: i64,
+    /// Extended attributes (xattr(7)).
+    #[prost(message, repeated, tag = "6")]
+    pub attributes: Vec<Attribute>,
+}
+
+/// An extended attribute.
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
+pub struct Attribute {
+    /// Its name, with its name space.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Its value.
+    #[prost(bytes = "vec", tag = "2")]
+    #[serde(serialize_with = "crate::json::size")]
+    pub value: Vec<u8>,
 }
 
 impl Inode {
-    fn of(meta: &std::fs::Metadata) -> Self {
+    fn of(file: &File, meta: &std::fs::Metadata) -> Result<Self, Errno> {
         let ns = |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
-        Self {
+        Ok(Self {
             mode: meta.mode() & 0o7777,
             uid: meta.uid(),
             gid: meta.gid(),
             mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
             atime_ns: ns(meta.atime(), meta.atime_nsec()),
-        }
+            attributes: attributes(file)?,
+        })
     }
 }
+
+/// The extended attributes of a file; none where the file system has no such thing.
+fn attributes(file: &File) -> Result<Vec<Attribute>, Errno> {
+    let mut names = vec![0; XATTR_LIST_MAX];
+    let len = match flistxattr(file, &mut names[..]) {
+        Ok(len) => len,
+        Err(Errno::OPNOTSUPP) => 0,
+        Err(errno) => return Err(errno),
+    };
+    let mut attributes = Vec::new();
+    for name in names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0; XATTR_SIZE_MAX];
+        let len = fgetxattr(file, name, &mut value[..])?;
+        value.truncate(len);
+        attributes.push(Attribute { name: String::from_utf8_lossy(name).into_owned(), value });
+    }
+    Ok(attributes)
+}
+
+/// The most that names, and a value, can take (xattr(7), include/uapi/linux/limits.h).
+const XATTR_LIST_MAX: usize = 65536;
+const XATTR_SIZE_MAX: usize = 65536;
 
 impl Record {
     /// Its name for readers, unless it is anonymous.
@@ -120,6 +158,10 @@ impl Record {
         }
         if self.is_file() && self.inode.as_ref().is_none_or(|inode| inode.mode > 0o7777) {
             return Err("it has no owner and mode".into());
+        }
+        let attributes = self.inode.iter().flat_map(|inode| &inode.attributes);
+        if attributes.into_iter().any(|a| a.name.contains('\0') || a.value.len() > XATTR_SIZE_MAX) {
+            return Err("an extended attribute makes no sense".into());
         }
         if let Some(memfd) = &self.memfd {
             memfd.check()?;
@@ -206,7 +248,8 @@ impl SharedTable {
             record.deleted = Some(deleted::Record::read(&file, name)?);
         }
         if record.is_file() {
-            record.inode = Some(Inode::of(&meta));
+            let inode = Inode::of(&file, &meta);
+            record.inode = Some(inode.map_err(|errno| Error::call(format!("looking at {path}"), errno))?);
         }
         self.by_identity.insert(identity, id);
         self.objects.push(Object { record, file });
