@@ -19,22 +19,26 @@
 //!
 //! **The terminal.** Ctrl-C, Ctrl-\ and Ctrl-Z go to the whole foreground group. A program in our own group has them
 //! already, and is not given them again. A program that had a group of its own has it again: it is lent the terminal,
-//! as a shell does with its jobs, and has them alone.
+//! as a shell does with its jobs, and has them alone. A group in it that had the terminal, such as an editor under a shell,
+//! has it again.
 
 pub mod interrupt;
+mod terminal;
 
 use interrupt::ignored;
 use rekindle_procfs::State;
 use rekindle_sys::sigwait::{self, Arrived, SignalSet};
+use rekindle_sys::tty::SETTINGS_LEN;
 use rekindle_sys::wait::{self, Event};
 use rekindle_sys::{Errno, errno_text};
-use rustix::process::{Pid, PidfdFlags, Signal, getpgid, getpgrp, getsid, kill_process_group, pidfd_open};
-use rustix::termios::{tcgetpgrp, tcsetpgrp};
-use std::fs::{File, OpenOptions};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, getpgid, getpgrp, kill_process_group, pidfd_open, pidfd_send_signal,
+};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
+use terminal::Terminal;
 
 /// Signals that are passed on, beside the real-time ones.
 const PASSED_ON: [Signal; 9] = [
@@ -74,6 +78,7 @@ impl Error {
 /// We, as the parent of a program in the foreground.
 pub struct Foreground {
     door: Arc<Door>,
+    terminal: Arc<Terminal>,
 }
 
 struct Door {
@@ -85,7 +90,7 @@ struct Door {
 struct Program {
     pid: Pid,
     pidfd: OwnedFd,
-    terminal: Terminal,
+    terminal: Arc<Terminal>,
 }
 
 impl Foreground {
@@ -108,13 +113,23 @@ impl Foreground {
                 }
             })
             .map_err(|error| Error::io("starting a thread", &error))?;
-        Ok(Self { door })
+        Ok(Self { door, terminal: Arc::new(Terminal::open()) })
+    }
+
+    /// The program is complete, and about to run: the group of it that had the terminal (if one had) gets ours, with the
+    /// settings that it had given its own (a `struct termios2`).
+    pub fn hand_over(&self, group: Option<i32>, modes: Option<[u8; SETTINGS_LEN]>) {
+        if let Some(group) = group.and_then(Pid::from_raw) {
+            self.terminal.note_settings(modes);
+            self.terminal.lend(group);
+        }
     }
 
     /// The program runs: from here on signals are passed on to it.
     pub fn adopt(&mut self, pid: i32) -> Result<(), Error> {
-        let program = Program::of(pid)?;
-        program.terminal.lend(&program);
+        let program = Program::of(pid, Arc::clone(&self.terminal))?;
+        program.lend();
+        program.redraw();
         *self.door.program.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(program));
         self.door.came.notify_all();
         Ok(())
@@ -140,6 +155,13 @@ impl Foreground {
                 Event::Continued | Event::SyscallStop | Event::PtraceEvent(_) => {}
             }
         }
+    }
+}
+
+/// A restore that fails at its very end leaves the terminal as it was.
+impl Drop for Foreground {
+    fn drop(&mut self) {
+        self.terminal.take_back();
     }
 }
 
@@ -170,17 +192,37 @@ impl Door {
 }
 
 impl Program {
-    fn of(pid: i32) -> Result<Self, Error> {
+    fn of(pid: i32, terminal: Arc<Terminal>) -> Result<Self, Error> {
         let pid = Pid::from_raw(pid).ok_or_else(|| failed("looking at the program", Errno::SRCH))?;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).map_err(|errno| failed("pidfd_open", errno))?;
-        Ok(Self { pid, pidfd, terminal: Terminal::open() })
+        Ok(Self { pid, pidfd, terminal })
+    }
+
+    /// Lends the terminal to the group that had it last, or to the program's own.
+    fn lend(&self) -> bool {
+        self.terminal.borrower().or_else(|| self.group()).is_some_and(|group| self.terminal.lend(group))
+    }
+
+    /// What it shows is not on this terminal yet, which may also be of another size: programs that fill the screen draw it
+    /// anew when they are told of that.
+    fn redraw(&self) {
+        match self.terminal.borrower() {
+            Some(group) => drop(kill_process_group(group, Signal::WINCH)),
+            None if self.terminal.is_ours_or_lent() => drop(pidfd_send_signal(&self.pidfd, Signal::WINCH)),
+            None => {}
+        }
     }
 
     fn receive(&self, arrived: &Arrived) {
         let is_continue = arrived.signal() == Signal::CONT.as_raw();
         if is_continue {
             // The shell has brought us to the foreground, or told us to go on in the background.
-            self.terminal.lend(self);
+            self.lend();
+            // All of a job that Ctrl-Z has stopped, not its first process alone.
+            if let Some(group) = self.terminal.borrower().filter(|group| Some(*group) == self.group()) {
+                let _ = kill_process_group(group, Signal::CONT);
+                return;
+            }
         }
         let has_it =
             self.is_in_our_group() && if is_continue { !self.is_stopped() } else { arrived.is_from_kernel() };
@@ -196,7 +238,7 @@ impl Program {
     /// (cpulimit(1), say) continues the program, not its parent.
     fn stopped(&self, signal: i32) {
         let wants_terminal = [Signal::TTIN, Signal::TTOU].map(Signal::as_raw).contains(&signal);
-        if wants_terminal && self.terminal.lend(self) {
+        if wants_terminal && self.lend() {
             // It asked for the terminal before we had lent it.
             let _ = self.group().map(|group| kill_process_group(group, Signal::CONT));
             return;
@@ -221,55 +263,5 @@ impl Program {
         let stat = std::fs::read(format!("/proc/{}/stat", self.pid.as_raw_nonzero())).ok();
         let stat = stat.and_then(|bytes| rekindle_procfs::stat::parse(&bytes).ok());
         stat.is_some_and(|stat| stat.state == State::Stopped)
-    }
-}
-
-/// The terminal that we are on, if we are.
-struct Terminal {
-    tty: Option<File>,
-    /// The group that it was last lent to.
-    borrower: Mutex<Option<Pid>>,
-}
-
-impl Terminal {
-    fn open() -> Self {
-        let tty = OpenOptions::new().read(true).write(true).open("/dev/tty").ok();
-        Self { tty, borrower: Mutex::new(None) }
-    }
-
-    fn foreground(&self) -> Option<(&File, Pid)> {
-        let tty = self.tty.as_ref()?;
-        Some((tty, tcgetpgrp(tty).ok()?))
-    }
-
-    /// Whether what is typed goes to us, or to the program through us.
-    fn is_ours_or_lent(&self) -> bool {
-        let borrower = *self.borrower.lock().unwrap_or_else(PoisonError::into_inner);
-        self.foreground().is_some_and(|(_, group)| group == getpgrp() || Some(group) == borrower)
-    }
-
-    /// Gives the foreground to a program with a group of its own, if it is ours to give. Tells whether the program
-    /// has it.
-    fn lend(&self, program: &Program) -> bool {
-        let (Some((tty, group)), Some(theirs)) = (self.foreground(), program.group()) else { return false };
-        if theirs == getpgrp() {
-            return false;
-        }
-        let in_our_session = getsid(Some(program.pid)).ok() == getsid(None).ok();
-        if group == getpgrp() && in_our_session && tcsetpgrp(tty, theirs).is_ok() {
-            *self.borrower.lock().unwrap_or_else(PoisonError::into_inner) = Some(theirs);
-            return true;
-        }
-        group == theirs
-    }
-
-    /// Takes the foreground back from the program's group, alive or not, unless somebody else has it by now.
-    fn take_back(&self) {
-        let borrower = self.borrower.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((tty, group)) = self.foreground()
-            && Some(group) == borrower
-        {
-            let _ = tcsetpgrp(tty, getpgrp());
-        }
     }
 }

@@ -5,7 +5,7 @@ use crate::image::Image;
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Restore;
-use rekindle::restore::{Report, Restored};
+use rekindle::restore::{OnTerminal, Report, Restored};
 use rekindle_foreground::Foreground;
 use rekindle_sys::task::{Kcmp, kcmp};
 use std::cmp::Ordering;
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
     let name = image.name();
     let pidfile = args.pidfile.as_deref().map(PidFile::prepare).transpose()?;
     let mut foreground = if args.detach { None } else { Some(Foreground::prepare()?) };
-    let restored = spawn(args, image).map_err(|failure| failure.of_image(&name))?;
+    let restored = spawn(args, image, foreground.as_ref()).map_err(|failure| failure.of_image(&name))?;
     // It runs: what fails from here on must not look as if it did not.
     if let Some(foreground) = &mut foreground {
         foreground.adopt(restored.pid)?;
@@ -77,20 +77,30 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
     }
 }
 
-fn spawn(args: &Args, image: Image) -> Result<Restored, Failure> {
+fn spawn(args: &Args, image: Image, foreground: Option<&Foreground>) -> Result<Restored, Failure> {
     match image {
-        Image::File { path, .. } => spawn_from(args, Restore::from_file(path)?),
-        Image::Stream { input, .. } => spawn_from(args, Restore::<File>::from(input)),
+        Image::File { path, .. } => spawn_from(args, Restore::from_file(path)?, foreground),
+        Image::Stream { input, .. } => spawn_from(args, Restore::<File>::from(input), foreground),
     }
 }
 
-fn spawn_from<R: Read + Send>(args: &Args, restore: Restore<'_, R>) -> Result<Restored, Failure> {
+fn spawn_from<R: Read + Send>(
+    args: &Args,
+    restore: Restore<'_, R>,
+    foreground: Option<&Foreground>,
+) -> Result<Restored, Failure> {
+    let ready = |_, terminal: &OnTerminal| {
+        if let Some(foreground) = foreground {
+            foreground.hand_over(terminal.foreground, terminal.modes);
+        }
+    };
     let bar = Bar::new("restoring memory");
     let progress = |progress| bar.tell(progress);
     Ok(restore
         .detached(args.detach)
         .accept_changed_files(args.accept_changed_files)
         .progress(&progress)
+        .ready(&ready)
         .spawn()?)
 }
 

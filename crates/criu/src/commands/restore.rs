@@ -14,7 +14,7 @@ use crate::places::Places;
 use crate::scripts::{Action, Scripts, has_own_network};
 use crate::settings::Settings;
 use crate::stats::{self, StatsEntry};
-use rekindle::restore::{ChangedFiles, Report, Restored};
+use rekindle::restore::{ChangedFiles, OnTerminal, Report, Restored};
 use rekindle::stage::RestoreStage;
 use rekindle::{Error, Restore};
 use rekindle_foreground::Foreground;
@@ -42,7 +42,7 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
         begun: Instant::now(),
         forking: Cell::new(Duration::ZERO),
     };
-    let Restored { pid, report } = restoring.make(&image)?;
+    let Restored { pid, report } = restoring.make(&image, foreground.as_ref())?;
     // It runs: what fails from here on must not look as if it did not.
     if let Some(foreground) = &mut foreground {
         foreground.adopt(pid)?;
@@ -80,10 +80,15 @@ struct Restoring<'s> {
 }
 
 impl Restoring<'_> {
-    fn make(&self, image: &Path) -> Result<Restored, Failure> {
+    fn make(&self, image: &Path, foreground: Option<&Foreground>) -> Result<Restored, Failure> {
         self.scripts.run(Action::PreRestore, None)?;
         tracing::info!("Restoring from {}", image.display());
         let say = |stage, pid| self.at(stage, pid).map_err(|failure| Error::GivenUp(failure.sentence()));
+        let ready = |_, terminal: &OnTerminal| {
+            if let Some(foreground) = foreground {
+                foreground.hand_over(terminal.foreground, terminal.modes);
+            }
+        };
         let restored = Restore::from_file(image)?
             // As CRIU, which knows no times of files.
             .changed_files(ChangedFiles::SameSize)
@@ -91,6 +96,7 @@ impl Restoring<'_> {
             .sibling(self.settings.sibling)
             .leave_stopped(self.settings.leave_stopped)
             .stages(&say)
+            .ready(&ready)
             .spawn();
         let restored = restored?;
         if let Some(pidfile) = &self.pidfile {

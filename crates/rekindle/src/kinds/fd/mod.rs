@@ -67,7 +67,7 @@ pub trait FdKind: Sync {
         Ok(())
     }
     /// Whether every process is born with it, so that none has to fetch it from its holder.
-    fn is_at_hand(&self) -> bool {
+    fn is_at_hand(&self, _record: &Description) -> bool {
         false
     }
     /// Whether this machine has what it needs. `Err` is a sentence that says what is missing, and what to do.

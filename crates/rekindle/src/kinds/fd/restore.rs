@@ -82,6 +82,8 @@ pub struct Opening<'a> {
     pub files: &'a Files<'a>,
     /// All descriptions of the plan.
     pub descriptions: &'a [Description],
+    /// The process that opens it.
+    pub process: &'a ProcessPlan,
     layout: &'a Layout<'a>,
 }
 
@@ -246,9 +248,10 @@ impl<'a> Layout<'a> {
         for descriptor in &self.processes[process].descriptors {
             making.wanted.entry(descriptor.description).or_default().push(*descriptor);
         }
-        let cx = Opening { files, descriptions: self.descriptions, layout: self };
+        let plan = &self.processes[process];
+        let cx = Opening { files, descriptions: self.descriptions, process: plan, layout: self };
         let is_made_here = |d: &&Description| {
-            self.is_held_by(d.id, process) || d.kind().is_some_and(super::FdKind::is_at_hand)
+            self.is_held_by(d.id, process) || d.kind().is_some_and(|kind| kind.is_at_hand(d))
         };
         let later = |d: &&Description| d.kind().is_some_and(|kind| kind.comes_later(d, &cx));
         let (later, first): (Vec<&Description>, Vec<&Description>) =

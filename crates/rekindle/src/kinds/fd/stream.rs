@@ -74,7 +74,7 @@ impl FdKind for Stream {
         if is_sane && record.stream <= 2 { Ok(()) } else { Err("it makes no sense".into()) }
     }
 
-    fn is_at_hand(&self) -> bool {
+    fn is_at_hand(&self, _record: &Description) -> bool {
         true
     }
 

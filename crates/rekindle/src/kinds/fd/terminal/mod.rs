@@ -22,10 +22,11 @@ pub use record::{End, Pair, Piece, Record, Settings, Slave, Unread};
 
 use super::fetch::fetch;
 use super::restore::Opening;
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
+use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, reopen_flags};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView};
 use rekindle_sys::fs::open_flags as o;
+use rekindle_sys::nr;
 use rekindle_sys::tty::{self, Ask};
 use rekindle_tracee::Batch;
 use std::collections::BTreeMap;
@@ -129,11 +130,18 @@ impl FdKind for Terminal {
         if is_sane && terminal.index < INDEX_MAX { Ok(()) } else { Err("it makes no sense".into()) }
     }
 
-    fn is_at_hand(&self) -> bool {
-        true
+    fn is_at_hand(&self, record: &Description) -> bool {
+        !is_by_session(record)
     }
 
-    fn open(&self, record: &Description, cx: &Opening<'_>, _batch: &mut Batch) -> Opened {
+    fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
+        let controlling = index_of(cx.process.process.controlling_terminal.device.unwrap_or(0));
+        if is_by_session(record) && controlling == record.terminal.as_ref().map(|it| it.index) {
+            let path = batch.c_string(BY_SESSION);
+            let flags = reopen_flags(record.flags);
+            let args = [libc::AT_FDCWD.into(), path.into(), flags.into(), 0.into()];
+            return Opened::Step(batch.step("opening /dev/tty", nr::OPENAT, args));
+        }
         // A number that is never open would fail the restore by name.
         Opened::Number(cx.handed(supply::Key::Description(record.id)).unwrap_or(-1))
     }
@@ -172,6 +180,14 @@ pub(super) fn device(fd: &FdView, view: &ProcessView) -> u64 {
     }
     let told = fetch(fd, view).and_then(|fd| tty::ask(fd, Ask::Device));
     told.map_or(fd.rdev, |device| u64::from(device.cast_unsigned()))
+}
+
+/// The name that leads to whatever terminal controls the session of whoever opens it.
+const BY_SESSION: &[u8] = b"/dev/tty";
+
+/// Whether a slave was opened by that name, which it keeps: its holder opens it again.
+fn is_by_session(record: &Description) -> bool {
+    record.link == BY_SESSION && record.terminal.as_ref().is_some_and(|it| it.end() == End::Slave)
 }
 
 /// The index of a slave.
