@@ -34,5 +34,6 @@ pub mod rekindle;
 pub mod scene;
 pub mod snapshot;
 pub mod subjects;
+pub mod terminal;
 pub mod trial;
 pub mod worker;

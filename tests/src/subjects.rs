@@ -24,6 +24,8 @@ pub struct Subject {
     /// Whether it waits with a limit of which the kernel tells what is left only once: a second restore starts it over
     /// (ARCHITECTURE.md, "Not there yet").
     pub starts_over: bool,
+    /// Whether it has pseudo-terminals, whose names must be free when they come back: one at a time.
+    pub has_terminals: bool,
 }
 
 impl Subject {
@@ -46,13 +48,17 @@ impl Subject {
         Self { starts_over: true, ..self }
     }
 
+    const fn with_terminals(self) -> Self {
+        Self { has_terminals: true, ..self }
+    }
+
     const fn started(self, arguments: &'static [&'static str]) -> Self {
         Self { arguments, ..self }
     }
 }
 
 const fn subject(name: &'static str, source: &'static str) -> Subject {
-    Subject { name, source, flags: &[], arguments: &[], starts_over: false }
+    Subject { name, source, flags: &[], arguments: &[], starts_over: false, has_terminals: false }
 }
 
 /// Those that must live through every itinerary.
@@ -193,10 +199,10 @@ pub const SUBJECTS: &[Subject] = &[
     subject("unix_options", "unix_options.c"),
     subject("unix_waits", "unix_waits.c"),
     // terminals
-    subject("pty_pair", "pty_pair.c"),
-    subject("pty_packet_mode", "pty_packet_mode.c"),
-    subject("pty_controlling", "pty_controlling.c"),
-    subject("hung_up_pty", "hung_up_pty.c"),
+    subject("pty_pair", "pty_pair.c").with_terminals(),
+    subject("pty_packet_mode", "pty_packet_mode.c").with_terminals(),
+    subject("pty_controlling", "pty_controlling.c").with_terminals(),
+    subject("hung_up_pty", "hung_up_pty.c").with_terminals(),
     subject("unix_family", "unix_family.c"),
     // a bit of everything, standing still
     subject("worker", "worker.c").started(&["8", "quiet"]),
@@ -222,6 +228,9 @@ pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");
 
 /// Holds a file that was deleted under one name and has another, which /proc tells afterwards.
 pub const ANOTHER_NAME: Subject = subject("another_name", "another_name.c");
+
+/// Has its terminal open in all kinds of ways; run on one by its own test.
+pub const TTY_STREAM: Subject = subject("tty_stream", "tty_stream.c").with_terminals();
 
 /// Depends on a library, a file, and a directory of its own.
 pub const WITH_LIBRARY: Subject = subject("with_library", "with_library.c");

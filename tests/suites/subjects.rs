@@ -12,6 +12,7 @@ use rekindle_tests::rekindle::restore_detached;
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
+use rekindle_tests::terminal;
 use rekindle_tests::trial::{Trouble, Verdict, run, trial};
 use rekindle_tests::{ensure, fail};
 
@@ -24,7 +25,10 @@ fn main() -> ExitCode {
     ];
     for subject in SUBJECTS {
         for (itinerary, take) in ITINERARIES {
-            trials.push(trial(format!("{}::{itinerary}", subject.name), || take(subject)));
+            trials.push(trial(format!("{}::{itinerary}", subject.name), || {
+                let _turn = subject.has_terminals.then(terminal::turn).transpose()?;
+                take(subject)
+            }));
         }
     }
     run(trials)

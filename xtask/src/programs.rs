@@ -45,6 +45,12 @@ const NEEDS: &[Need] = &[
     program("prlimit", "util-linux", "resource limits"),
     program("taskset", "util-linux", "processor affinity"),
     program("gdb", "gdb", "a process that a debugger traces"),
+    program("bash", "bash", "shells on terminals"),
+    program("less", "less", "programs that fill the screen"),
+    program("setsid", "util-linux", "programs on terminals"),
+    program("script", "bsdutils", "a shell under script"),
+    program("expect", "expect", "a shell under expect"),
+    program("tmux", "tmux", "a server of tmux"),
 ];
 
 const fn program(name: &'static str, package: &'static str, tests: &'static str) -> Need {
