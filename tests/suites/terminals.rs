@@ -132,7 +132,7 @@ fn less() -> Verdict {
     shell.press("500g")?;
     shell.shows("line 529")?;
     shell.press("q")?;
-    shell.shows("code=0")?;
+    shell.shows("$ ")?;
     shell.press("exit 0\n")?;
     shell.ends_well()
 }
@@ -204,8 +204,9 @@ fn bash_under_script() -> Verdict {
         shell.press("stty size\n")?;
         Ok(shell.shows("41 97").ok())
     })?;
-    shell.press("sleep 1000\n")?;
     shell.press(CTRL_C)?;
+    shell.shows("^C")?;
+    shell.shows("> ")?;
     shell.press("exit 3\n")?;
     shell.shows("code=")?;
     shell.press("exit 0\n")?;
@@ -297,10 +298,14 @@ fn tmux() -> Verdict {
 fn name_is_taken() -> Verdict {
     let scene = Scene::new()?;
     scene.images()?;
-    let mut first =
-        Terminal::start(&find("script")?, &["-qc", "cat", "/dev/null"], &scene.directory(), SIZE)?;
-    first.press("line\n")?;
-    first.shows("line\r\nline")?;
+    let mut first = Terminal::start(
+        &find("script")?,
+        &["-qc", "echo ready; exec cat", "/dev/null"],
+        &scene.directory(),
+        SIZE,
+    )?;
+    first.shows("ready")?;
+    await_sleep(the_child(first.pid())?)?;
     first.checkpoint_and_kill(&scene.image())?;
     // One after the other, these have all names up to it.
     let others: Vec<Terminal> = (0..6)
