@@ -20,8 +20,11 @@ const SO_PEERGROUPS: i32 = 59;
 
 /// Whether a socket can be captured.
 pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
-    let Ok(sockets) = cx.tree.sockets() else { return Claim::NotMine };
-    let Some(found) = sockets.get(fd.ino as u32) else { return Claim::NotMine };
+    let sockets = match cx.tree.sockets() {
+        Ok(sockets) => sockets,
+        Err(_) => return claim_unknown(fd, cx),
+    };
+    let Some(found) = sockets.get(fd.ino as u32) else { return claim_unknown(fd, cx) };
     let from_outside =
         || found.waiting.iter().any(|client| *client != 0 && sockets.holder(*client).is_none());
     if cx.tree.outer_peers == OuterPeers::Refuse && (sockets.leads_outside(found.inode) || from_outside()) {
@@ -53,6 +56,23 @@ pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
         return Claim::Refused(code, why, remedy);
     }
     Claim::Mine
+}
+
+/// One that the kernel does not tell of among all others: of another family, mostly.
+fn claim_unknown(fd: &FdView, cx: &Survey<'_>) -> Claim {
+    // Closed since it was listed, by a program that runs: it is surveyed again when that stands still.
+    let Ok(of) = fetch(fd, cx.view) else { return Claim::Mine };
+    if rustix::fs::fstat(&of).is_ok_and(|now| now.st_ino != fd.ino) {
+        return Claim::Mine;
+    }
+    if socket::get_int(&of, libc::SOL_SOCKET, libc::SO_DOMAIN) != Ok(libc::AF_UNIX) {
+        return Claim::NotMine;
+    }
+    Claim::Refused(
+        "unix-unknown",
+        "the kernel does not tell what it is connected to (CONFIG_UNIX_DIAG); it may be of another network namespace",
+        "checkpoint the program from inside its network namespace",
+    )
 }
 
 /// What was sent on a connection that nobody has accepted yet cannot be seen: no process has a descriptor of the end

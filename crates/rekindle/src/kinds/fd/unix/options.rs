@@ -6,6 +6,7 @@ use rekindle_sys::{Result, nr, socket};
 use rekindle_tracee::{Arg, Batch};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::sync::OnceLock;
 
 const SO_SNDBUFFORCE: i32 = 32;
 const SO_RCVBUFFORCE: i32 = 33;
@@ -61,17 +62,33 @@ pub(super) fn is_sane(option: &SocketOption) -> bool {
 
 /// The options of a socket.
 pub(super) fn capture(of: &OwnedFd, kind: u32) -> Result<Vec<SocketOption>> {
-    let kind = SocketType::from_raw(kind);
-    let fresh = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    let fresh = fresh(kind)?;
     let mut options = Vec::new();
-    for (number, len) in OPTIONS {
+    for ((number, len), usual) in OPTIONS.iter().zip(fresh) {
         // One that this kernel does not have, nobody has set.
         let Some(found) = value(of, *number, *len) else { continue };
-        if ALWAYS.contains(number) || value(&fresh, *number, *len).as_ref() != Some(&found) {
+        if ALWAYS.contains(number) || usual.as_ref() != Some(&found) {
             options.push(SocketOption { number: *number, value: found });
         }
     }
     Ok(options)
+}
+
+/// The values of all options of a socket that nobody has set anything of. Asked once for each kind: there may be
+/// thousands to compare with it.
+fn fresh(kind: u32) -> Result<&'static [Option<Vec<u8>>]> {
+    static FRESH: [OnceLock<Vec<Option<Vec<u8>>>>; 3] = [const { OnceLock::new() }; 3];
+    let cell = match kind as i32 {
+        libc::SOCK_STREAM => &FRESH[0],
+        libc::SOCK_DGRAM => &FRESH[1],
+        _ => &FRESH[2],
+    };
+    if let Some(values) = cell.get() {
+        return Ok(values);
+    }
+    let socket = socket_with(AddressFamily::UNIX, SocketType::from_raw(kind), SocketFlags::CLOEXEC, None)?;
+    let values = OPTIONS.iter().map(|(number, len)| value(&socket, *number, *len)).collect();
+    Ok(cell.get_or_init(|| values))
 }
 
 fn value(of: impl AsFd, number: i32, len: usize) -> Option<Vec<u8>> {
