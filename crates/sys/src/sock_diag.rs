@@ -34,6 +34,8 @@ pub struct UnixSocket {
     pub waiting: Vec<u32>,
     /// For one that listens: how many may wait (listen(2)).
     pub backlog: u32,
+    /// For one that does not listen: how many bytes it has received that are not read; of datagrams, those of the first.
+    pub queued: u32,
     /// Which directions are shut: 1 for receiving, 2 for sending.
     pub shutdown: u8,
 }
@@ -132,6 +134,7 @@ fn unix_socket(payload: &[u8]) -> Option<UnixSocket> {
             attribute::RQLEN if state == UnixSocket::LISTENING => {
                 socket.backlog = word(value, 4).unwrap_or(0);
             }
+            attribute::RQLEN => socket.queued = word(value, 0).unwrap_or(0),
             attribute::SHUTDOWN => socket.shutdown = value.first().copied().unwrap_or(0),
             _ => {}
         }
@@ -181,6 +184,7 @@ mod tests {
     fn finds_both_ends_of_a_pair() {
         use std::os::fd::AsFd;
         let (one, other) = UnixStream::pair().unwrap();
+        std::io::Write::write_all(&mut &one, b"12345").unwrap();
         one.shutdown(std::net::Shutdown::Write).unwrap();
         let inode = |socket: &UnixStream| rustix::fs::fstat(socket.as_fd()).unwrap().st_ino as u32;
         let sockets = unix_sockets().unwrap();
@@ -188,6 +192,7 @@ mod tests {
         let (one, other) = (inode(&one), inode(&other));
         assert_eq!((found(one).peer, found(other).peer), (Some(other), Some(one)));
         assert_eq!((found(one).shutdown, found(other).shutdown), (2, 1));
+        assert_eq!((found(one).queued, found(other).queued), (0, 5));
         assert_eq!(found(one).name, None);
     }
 }

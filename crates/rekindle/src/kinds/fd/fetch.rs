@@ -4,10 +4,25 @@ use crate::view::{FdView, ProcessView};
 use rekindle_sys::Errno;
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use std::cell::RefCell;
+
+thread_local! {
+    /// The process that was asked last: a program may have thousands of descriptors to fetch.
+    static LAST: RefCell<Option<(Pid, OwnedFd)>> = const { RefCell::new(None) };
+}
 
 /// A descriptor as one of ours: it leads to the same description, so what is done to that is seen by the program.
 pub(super) fn fetch(fd: &FdView, view: &ProcessView) -> Result<OwnedFd, Errno> {
     let pid = Pid::from_raw(view.pid).ok_or(Errno::SRCH)?;
-    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    pidfd_getfd(&pidfd, fd.fd, PidfdGetfdFlags::empty())
+    LAST.with_borrow_mut(|last| {
+        if let Some((_, pidfd)) = last.as_ref().filter(|(known, _)| *known == pid) {
+            match pidfd_getfd(pidfd, fd.fd, PidfdGetfdFlags::empty()) {
+                // That one has ended; another may have its pid.
+                Err(Errno::SRCH) => {}
+                result => return result,
+            }
+        }
+        let (_, pidfd) = last.insert((pid, pidfd_open(pid, PidfdFlags::empty())?));
+        pidfd_getfd(pidfd, fd.fd, PidfdGetfdFlags::empty())
+    })
 }

@@ -2,7 +2,6 @@
 
 use super::options;
 use super::place;
-use super::queue;
 use super::record::{Credentials, Gone, Record, State};
 use super::sockets::Sockets;
 use super::transit::TOO_MUCH;
@@ -34,6 +33,9 @@ pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
             "checkpoint a process further up, which has both as descendants, or let it be closed in the image",
         );
     }
+    if sockets.is_good(found.inode) {
+        return Claim::Mine;
+    }
     // A process that ends meanwhile is noticed by whoever reads on.
     let Ok(of) = fetch(fd, cx.view) else { return Claim::Mine };
     if options::filter(&of) == Err(Errno::ACCESS) {
@@ -42,7 +44,7 @@ pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
     if found.state == UnixSocket::LISTENING {
         return claim_listening(found, sockets, cx);
     }
-    let is_stream = i32::from(found.kind) == libc::SOCK_STREAM;
+    let is_stream = i32::from(found.kind) == libc::SOCK_STREAM && found.queued > 0;
     let out_of_band = libc::MSG_OOB | libc::MSG_PEEK | libc::MSG_DONTWAIT;
     if is_stream && socket::receive(&of, &mut [0], out_of_band).is_ok() {
         return Claim::Refused(
@@ -51,10 +53,11 @@ pub(super) fn claim(fd: &FdView, cx: &Survey<'_>) -> Claim {
             "try again when the program has read it",
         );
     }
-    if queue::readable(&of).is_ok_and(|bytes| bytes > super::record::QUEUE_MAX) {
+    if found.queued as usize > super::record::QUEUE_MAX {
         let (code, why, remedy) = TOO_MUCH;
         return Claim::Refused(code, why, remedy);
     }
+    sockets.note_good(found.inode);
     Claim::Mine
 }
 

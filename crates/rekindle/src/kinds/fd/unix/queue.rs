@@ -28,7 +28,7 @@ pub(super) struct Peeked {
 }
 
 /// How many bytes wait to be read: of a stream, all; of datagrams, the first.
-pub(super) fn readable(of: &OwnedFd) -> Result<usize> {
+fn readable(of: &OwnedFd) -> Result<usize> {
     Ok(socket::ioctl_int(of, BYTES_READABLE)?.max(0) as usize)
 }
 

@@ -3,7 +3,8 @@
 use crate::view::ProcessView;
 use rekindle_sys::Result;
 use rekindle_sys::sock_diag::{self, UnixSocket};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
 
 /// All sockets of the family `AF_UNIX` in our network namespace.
 pub struct Sockets {
@@ -12,6 +13,8 @@ pub struct Sockets {
     holders: HashMap<u32, (i32, i32)>,
     /// The listening sockets at which others wait to be accepted.
     waits_at: HashMap<u32, u32>,
+    /// Those that have been found to be such as can be captured.
+    good: Mutex<BTreeSet<u32>>,
 }
 
 impl Sockets {
@@ -28,7 +31,19 @@ impl Sockets {
         let waits_at =
             sockets.iter().flat_map(|s| s.waiting.iter().map(|client| (*client, s.inode))).collect();
         let by_inode = sockets.into_iter().map(|socket| (socket.inode, socket)).collect();
-        Ok(Self { by_inode, holders, waits_at })
+        Ok(Self { by_inode, holders, waits_at, good: Mutex::default() })
+    }
+
+    /// Whether one has been found to be such as can be captured.
+    pub(super) fn is_good(&self, inode: u32) -> bool {
+        self.good.lock().is_ok_and(|good| good.contains(&inode))
+    }
+
+    /// Notes that it has.
+    pub(super) fn note_good(&self, inode: u32) {
+        if let Ok(mut good) = self.good.lock() {
+            good.insert(inode);
+        }
     }
 
     /// One of them.

@@ -37,8 +37,12 @@ impl Transit {
         let mut seen = BTreeSet::new();
         for view in &tree.processes {
             for fd in view.fds.iter().filter(|fd| super::is_socket(fd)) {
+                // The kernel has told of a stream that there is nothing in it; an empty message does not count there.
+                let is_empty =
+                    |socket: &UnixSocket| i32::from(socket.kind) == libc::SOCK_STREAM && socket.queued == 0;
                 if let Some(socket) = sockets.get(fd.ino as u32)
                     && seen.insert(socket.inode)
+                    && !is_empty(socket)
                 {
                     let of = fetch(fd, view).map_err(|errno| failed(fd, view.pid, errno))?;
                     transit.look_into(&of, fd, view.pid, socket)?;
