@@ -2,7 +2,7 @@
 
 use super::unix::Transit;
 use super::{
-    Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, locks, owner, stream,
+    Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, foreign, locks, owner, stream,
 };
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
@@ -31,8 +31,8 @@ pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
             Some((_, Claim::Refused(code, why, remedy))) => refusals.add(code, subject(), why, remedy),
             Some(_) => {}
             None => {
-                let why = format!("{} cannot be captured yet", what_it_is(fd));
-                refusals.add("fd-kind", subject(), why, "let the program close it first");
+                let (why, remedy) = foreign::why(fd);
+                refusals.add("fd-kind", subject(), why, remedy);
             }
         }
     }
@@ -53,27 +53,6 @@ fn claim(fd: &FdView, cx: &Survey<'_>) -> Option<(&'static dyn FdKind, Claim)> {
         Claim::NotMine => None,
         claim => Some((*kind, claim)),
     })
-}
-
-/// A noun for a descriptor that no kind claims.
-fn what_it_is(fd: &FdView) -> String {
-    let link = fd.link.as_slice();
-    if let Some(name) = link.strip_prefix(b"anon_inode:") {
-        let name = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
-        return format!("{} descriptors", show(name));
-    }
-    let noun = match fd.file_type() {
-        libc::S_IFSOCK => "sockets",
-        libc::S_IFIFO if link.starts_with(b"pipe:") => "pipes",
-        libc::S_IFIFO => "FIFOs",
-        libc::S_IFCHR => "devices of this kind",
-        libc::S_IFBLK => "block devices",
-        libc::S_IFLNK => "descriptors of symbolic links",
-        _ if link.starts_with(b"/memfd:") => "memfd files",
-        _ if link.ends_with(b" (deleted)") => "deleted files",
-        _ => "files of this kind",
-    };
-    noun.to_owned()
 }
 
 /// What descriptors of one description have in common: link, flags, offset.

@@ -18,6 +18,7 @@ mod directory;
 mod epoll;
 mod eventfd;
 mod fetch;
+mod foreign;
 mod inet;
 mod inotify;
 mod kernel_file;

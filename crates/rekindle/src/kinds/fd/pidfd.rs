@@ -83,7 +83,7 @@ impl FdKind for Pidfd {
     }
 }
 
-/// `Pid:	4711`
+/// `Pid: 4711`
 fn pid(fd: &FdView) -> Option<i32> {
     std::str::from_utf8(fd.info.value(b"Pid")?).ok()?.trim().parse().ok()
 }

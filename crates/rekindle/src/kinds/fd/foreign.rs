@@ -1,0 +1,60 @@
+//! Descriptors that no kind claims: what they are, why they cannot be captured, and what to do about each.
+
+use crate::refusal::show;
+use crate::view::FdView;
+
+/// Anonymous inodes that people meet: name in the link, why, and what to do.
+const KNOWN: &[(&str, &str, &str)] = &[
+    (
+        "io_uring",
+        "io_uring rings cannot be captured yet",
+        "start the program without: UV_USE_IO_URING=0 in the environment of Node.js, `--innodb-use-native-aio=0` for MariaDB, \
+         or kernel.io_uring_disabled=2 in sysctl for all",
+    ),
+    (
+        "userfaultfd",
+        "memory whose faults a program serves itself (userfaultfd) cannot be captured yet",
+        "let the program close it first",
+    ),
+    (
+        "fanotify",
+        "fanotify groups cannot be captured: others may be waiting for what this one permits",
+        "stop what monitors or scans files, and save the rest",
+    ),
+    ("perf_event", "performance counters cannot be captured", "stop profiling while it is saved"),
+    ("bpf-map", "BPF maps cannot be captured yet", "let the program close it first"),
+    ("bpf-prog", "BPF programs cannot be captured yet", "let the program close it first"),
+    ("bpf_link", "BPF programs that are attached cannot be captured", "let the program detach it first"),
+    ("kvm-vm", "virtual machines cannot be captured", "save the machine by its own means (`virsh save`)"),
+    ("kvm-vcpu:0", "virtual machines cannot be captured", "save the machine by its own means (`virsh save`)"),
+    (
+        "seccomp notify",
+        "the supervisor of another process's system calls cannot be captured",
+        "let the program close it first",
+    ),
+];
+
+/// Why a descriptor that no kind claims cannot be captured, and what to do.
+pub(super) fn why(fd: &FdView) -> (String, &'static str) {
+    const CLOSE: &str = "let the program close it first";
+    let link = fd.link.as_slice();
+    if let Some(name) = link.strip_prefix(b"anon_inode:") {
+        let name = name.strip_prefix(b"[").and_then(|name| name.strip_suffix(b"]")).unwrap_or(name);
+        return match KNOWN.iter().find(|(known, ..)| known.as_bytes() == name) {
+            Some((_, why, remedy)) => ((*why).to_owned(), remedy),
+            None => (format!("{} descriptors cannot be captured yet", show(name)), CLOSE),
+        };
+    }
+    let noun = match fd.file_type() {
+        libc::S_IFSOCK => "sockets of this kind",
+        libc::S_IFIFO if link.starts_with(b"pipe:") => "pipes",
+        libc::S_IFIFO => "FIFOs",
+        libc::S_IFCHR => "devices of this kind",
+        libc::S_IFBLK => "block devices",
+        libc::S_IFLNK => "descriptors of symbolic links",
+        _ if link.starts_with(b"/memfd:") => "memfd files",
+        _ if link.ends_with(b" (deleted)") => "deleted files",
+        _ => "files of this kind",
+    };
+    (format!("{noun} cannot be captured yet"), CLOSE)
+}
