@@ -1,4 +1,4 @@
-/* For the refusals: descriptors 10 to 15 are of kinds that are not saved in this version. Untouched, they all still work. */
+/* For the refusals: descriptors 11, 12 and 15 are of kinds that are not saved in this version. Untouched, all of them work. */
 #include "subject.h"
 #include <linux/userfaultfd.h>
 #include <sys/fanotify.h>
