@@ -37,6 +37,13 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// A mapping of which nothing but its line in /proc/PID/maps is known: no counters, no flags.
+    #[must_use]
+    pub fn of_maps(mapping: Mapping) -> Self {
+        let counters = Counters { names: Arc::new([]), values: Box::default() };
+        Self { mapping, counters, vm_flags: VmFlags::default(), rest: Vec::new() }
+    }
+
     /// Kibibytes resident in memory; pages of hugetlbfs are not counted.
     #[must_use]
     pub fn rss_kb(&self) -> Option<u64> {

@@ -60,7 +60,16 @@ pub struct TreeView {
 impl TreeView {
     /// That of a process and its descendants, which may come and go meanwhile.
     pub fn read(root: i32) -> Result<Self, Error> {
-        let mut processes = vec![ProcessView::read(root)?];
+        Self::read_as(root, ProcessView::read)
+    }
+
+    /// As [`Self::read`], but for the flags of mappings, which take long to read where much memory is in use.
+    pub fn glance(root: i32) -> Result<Self, Error> {
+        Self::read_as(root, ProcessView::glance)
+    }
+
+    fn read_as(root: i32, read: fn(i32) -> Result<ProcessView, Error>) -> Result<Self, Error> {
+        let mut processes = vec![read(root)?];
         let mut zombies = Vec::new();
         let mut looked_at = 0;
         while let Some(parent) = processes.get(looked_at) {
@@ -69,7 +78,7 @@ impl TreeView {
                 if child == std::process::id().cast_signed() {
                     continue; // whoever makes the checkpoint is no part of the program
                 }
-                match zombie_or_process(child) {
+                match zombie_or_process(child, read) {
                     Ok(Found::Zombie(zombie)) => zombies.push(zombie),
                     Ok(Found::Process(view)) => processes.push(view),
                     Err(Error::NoSuchProcess { .. }) => {}
@@ -160,7 +169,7 @@ enum Found {
     Process(ProcessView),
 }
 
-fn zombie_or_process(pid: i32) -> Result<Found, Error> {
+fn zombie_or_process(pid: i32, read: fn(i32) -> Result<ProcessView, Error>) -> Result<Found, Error> {
     const PF_EXITING: u32 = 4;
     let stat = parse(pid, "stat", procfs::stat::parse)?;
     let is_alone = stat.num_threads <= 1;
@@ -170,7 +179,7 @@ fn zombie_or_process(pid: i32) -> Result<Found, Error> {
     } else if is_zombie {
         zombie::Record::read(pid).map(Found::Zombie)
     } else {
-        ProcessView::read(pid).map(Found::Process)
+        read(pid).map(Found::Process)
     }
 }
 
@@ -182,7 +191,7 @@ pub struct ProcessView {
     pub status: Status,
     /// /proc/PID/stat
     pub stat: Stat,
-    /// /proc/PID/smaps
+    /// /proc/PID/smaps; after a glance: /proc/PID/maps
     pub mappings: Vec<smaps::Entry>,
     /// /proc/PID/fd and fdinfo, by number
     pub fds: Vec<FdView>,
@@ -244,13 +253,22 @@ impl FdView {
 impl ProcessView {
     /// Reads all of it. A thread or a descriptor that goes away meanwhile is left out.
     pub fn read(pid: i32) -> Result<Self, Error> {
+        Self::read_as(pid, mappings::read)
+    }
+
+    /// As [`Self::read`], but for the flags and counters of mappings.
+    pub fn glance(pid: i32) -> Result<Self, Error> {
+        Self::read_as(pid, mappings::glance)
+    }
+
+    fn read_as(pid: i32, mappings: fn(i32) -> Result<Vec<smaps::Entry>, Error>) -> Result<Self, Error> {
         let status = parse(pid, "status", procfs::status::parse)?;
         let threads = threads::read(pid)?;
         Ok(Self {
             pid,
             status,
             stat: parse(pid, "stat", procfs::stat::parse)?,
-            mappings: mappings::read(pid)?,
+            mappings: mappings(pid)?,
             fds: fds(pid)?,
             limits: parse(pid, "limits", procfs::limits::parse)?,
             threads,

@@ -1,17 +1,25 @@
-//! /proc/PID/smaps, which of all files takes longest to read: some 2 us and 700 bytes a mapping, as the kernel walks all
-//! page tables for it. No other file tells the flags of a mapping.
+//! /proc/PID/smaps, which of all files takes longest to read: some 2 us and 700 bytes a mapping, and 0.1 us a page in
+//! memory (40 ms a GiB), as the kernel looks at each. No other file tells the flags of a mapping; where they do not count
+//! yet, /proc/PID/maps has to do.
 //!
 //! What was read is taken apart by another thread while this one reads on, if there is much.
 
 use crate::error::Error;
 use crossbeam_channel::bounded;
 use rekindle_procfs::ParseError;
+use rekindle_procfs::maps;
 use rekindle_procfs::smaps::{self, Entry};
 use std::fs::File;
 use std::io::Read;
 
 /// Bytes that are worth being handed to another thread.
 const PIECE: usize = 256 * 1024;
+
+/// The mappings without counters and flags, from /proc/PID/maps.
+pub(super) fn glance(pid: i32) -> Result<Vec<Entry>, Error> {
+    let mappings = super::parse(pid, "maps", maps::parse)?;
+    Ok(mappings.into_iter().map(Entry::of_maps).collect())
+}
 
 /// Reads all of it.
 pub(super) fn read(pid: i32) -> Result<Vec<Entry>, Error> {
