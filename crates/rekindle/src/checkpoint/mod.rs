@@ -182,8 +182,13 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let look = || survey(TreeView::read(self.pid)?.with_outer_peers(self.outer_peers), self.deleted_max);
-        let before = moving::survey(self.pid, look)?;
+        let judge = |tree: TreeView| survey(tree.with_outer_peers(self.outer_peers), self.deleted_max);
+        // Without the flags of mappings, which take long to read, and are read again under the freeze; but a refusal
+        // tells everything there is to be told.
+        let before = match TreeView::glance(self.pid).and_then(judge) {
+            Ok(tree) => Some(tree),
+            Err(_) => moving::survey(self.pid, || TreeView::read(self.pid).and_then(judge))?,
+        };
         fault::point("checkpoint-surveyed")?;
         let tasks: Vec<(i32, Vec<i32>)> =
             before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
