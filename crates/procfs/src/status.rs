@@ -251,7 +251,8 @@ fn caps(fields: &mut Fields<'_>) -> Result<Caps, ParseError> {
     })
 }
 
-/// The lines that nobody has asked for yet.
+/// The lines that nobody has asked for yet, the last one first: they are asked for in the order of the file, so that each
+/// is found, and taken out, at the end.
 struct Fields<'a>(Vec<Field<'a>>);
 
 #[derive(Clone, Copy)]
@@ -268,7 +269,9 @@ impl<'a> Fields<'a> {
             let (name, raw) = cut(line, b':').ok_or_else(|| at.expected("a name and a colon", line))?;
             Ok(Field { at, name, raw: raw.strip_prefix(b"\t").unwrap_or(raw) })
         };
-        lines(FILE, text).map(field).collect::<Result<_, _>>().map(Self)
+        let mut fields = lines(FILE, text).map(field).collect::<Result<Vec<_>, _>>()?;
+        fields.reverse();
+        Ok(Self(fields))
     }
 
     fn optional<T>(
@@ -276,7 +279,7 @@ impl<'a> Fields<'a> {
         name: &str,
         read: impl FnOnce(Field<'a>) -> Result<T, ParseError>,
     ) -> Result<Option<T>, ParseError> {
-        let Some(index) = self.0.iter().position(|field| field.name == name.as_bytes()) else {
+        let Some(index) = self.0.iter().rposition(|field| field.name == name.as_bytes()) else {
             return Ok(None);
         };
         read(self.0.remove(index)).map(Some)
@@ -292,7 +295,7 @@ impl<'a> Fields<'a> {
     }
 
     fn rest(self) -> Vec<(Vec<u8>, Vec<u8>)> {
-        self.0.into_iter().map(|field| (field.name.to_vec(), trim(field.raw).to_vec())).collect()
+        self.0.into_iter().rev().map(|field| (field.name.to_vec(), trim(field.raw).to_vec())).collect()
     }
 }
 
