@@ -98,6 +98,52 @@ static void daemonize(void) {
     is_well(leader);
 }
 
+/* One that made a child in the session of a leader that has ended, and leads a session of its own since. */
+static pid_t emancipated, left_behind;
+static void emancipate(void) {
+    int told[2];
+    CHECK(pipe(told) == 0);
+    pid_t leader = fork();
+    CHECK(leader >= 0);
+    if (leader == 0) {
+        CHECK(setsid() == getpid());
+        pid_t session = getpid(), other = fork(), pid = other == 0 ? 1 : fork();
+        CHECK(other >= 0 && pid >= 0);
+        if (other == 0) {
+            close(told[0]);
+            close(told[1]);
+            while (getppid() != root) usleep(100);
+            stays(root, session, session);
+            _exit(0);
+        }
+        CHECK(pid == 0 || write(told[1], &other, sizeof other) == sizeof other);
+        if (pid == 0) {
+            pid_t self = getpid(), early = fork();
+            CHECK(early >= 0);
+            if (early == 0) {
+                close(told[0]);
+                close(told[1]);
+                stays(self, session, session);
+                _exit(0);
+            }
+            CHECK(setsid() == self);
+            while (getppid() != root) usleep(100);
+            CHECK(write(told[1], &self, sizeof self) == sizeof self);
+            close(told[0]);
+            close(told[1]);
+            stays(root, self, self);
+            is_well(early);
+            _exit(0);
+        }
+        _exit(0);
+    }
+    CHECK(read(told[0], &left_behind, sizeof left_behind) == sizeof left_behind);
+    CHECK(read(told[0], &emancipated, sizeof emancipated) == sizeof emancipated);
+    close(told[0]);
+    close(told[1]);
+    is_well(leader);
+}
+
 /* Two members of a group whose leader has ended, in the root's session. */
 static pid_t members[2];
 static void orphan_group(void) {
@@ -130,11 +176,14 @@ int main(void) {
     enlist(own_session, 0);
     enlist(child_from_before, 0);
     daemonize();
+    emancipate();
     orphan_group();
-    await_ready(2 + 3 + 3 + 2);
+    await_ready(2 + 3 + 3 + 3 + 2);
     save_point();
-    go(2 + 3 + 3 + 2);
+    go(2 + 3 + 3 + 3 + 2);
     all_well();
+    is_well(emancipated);
+    is_well(left_behind);
     for (int i = 0; i < 2; i++) is_well(daemons[i]), is_well(members[i]);
     CHECK(wait(NULL) == -1 && errno == ECHILD);
     int subreaper = 0;

@@ -177,9 +177,11 @@ impl Planner {
     ) -> Vec<(Member, Option<i32>)> {
         let mut born = Vec::new();
         let leads = parent.sid == parent.pid;
+        let born_in = |child: &Member, planner: &Self| {
+            if child.sid == child.pid { planner.wanted_by_children(child, parent) } else { child.sid }
+        };
         let is_early = |child: &Member, planner: &Self| {
-            let wanted =
-                if child.sid == child.pid { planner.wanted_by_children(child, parent) } else { child.sid };
+            let wanted = born_in(child, planner);
             leads && wanted != parent.sid && Some(wanted) == born_into
         };
         let (early, late): (Vec<Member>, Vec<Member>) =
@@ -189,14 +191,15 @@ impl Planner {
             born.push((child, born_into));
         }
         let (own, others): (Vec<Member>, Vec<Member>) =
-            late.into_iter().partition(|child| child.sid == child.pid || child.sid == parent.sid);
+            late.into_iter().partition(|child| born_in(child, self) == parent.sid);
         for child in own {
             self.birth(&child, Maker::Parent(parent.pid), BeforeSetsid(false));
             born.push((child, Some(parent.sid)));
         }
         for child in others {
-            if self.by_sibling(&child, parent) {
-                born.push((child, Some(child.sid)));
+            let session = born_in(&child, self);
+            if self.by_sibling(&child, parent, session) {
+                born.push((child, Some(session)));
             }
         }
         born
@@ -204,34 +207,34 @@ impl Planner {
 
     /// The session that a leader must have been born into for a child of its own, or its parent's.
     fn wanted_by_children(&self, leader: &Member, parent: &Member) -> i32 {
-        let of_children = self.children.get(&leader.pid).into_iter().flatten().map(|child| child.sid);
+        let children = self.children.get(&leader.pid).into_iter().flatten();
+        let of_children = children.filter(|child| child.sid != child.pid).map(|child| child.sid);
         let mut foreign = of_children.filter(|sid| *sid != leader.pid && *sid != parent.sid);
         foreign.next().unwrap_or(parent.sid)
     }
 
-    /// The birth of one whose session is neither its parent's nor its own.
-    fn by_sibling(&mut self, child: &Member, parent: &Member) -> bool {
-        let leader = self.by_pid.get(&child.sid).copied();
-        let is_stand_in = self.ties.births.iter().any(|birth| birth.stand_in && birth.pid == child.sid);
-        match leader {
-            Some(leader) if leader.ppid == parent.pid => {}
-            None if is_stand_in => {}
-            None if self.outer != Some(child.sid) => {
+    /// The birth of one that is born into a session which is not its parent's.
+    fn by_sibling(&mut self, child: &Member, parent: &Member, session: i32) -> bool {
+        let leader = self.by_pid.get(&session).copied();
+        let birth = self.ties.births.iter().find(|birth| birth.pid == session).copied();
+        match (leader, birth) {
+            (Some(leader), Some(_)) if leader.ppid == parent.pid => {}
+            (None, Some(stand_in)) if stand_in.maker == Maker::Parent(parent.pid) => {}
+            (None, None) if self.outer != Some(session) => {
                 let maker = Maker::Parent(parent.pid);
-                let birth = Birth { pid: child.sid, maker, before_setsid: false, stand_in: true };
+                let birth = Birth { pid: session, maker, before_setsid: false, stand_in: true };
                 self.ties.births.push(birth);
-                self.ties.session_leaders.insert(child.sid);
+                self.ties.session_leaders.insert(session);
             }
             _ => {
                 let why = format!(
-                    "its session {} is neither its parent's nor led by a process beside it",
-                    child.sid
+                    "the session {session} that it comes from is neither its parent's nor led by a process beside it"
                 );
                 self.problems.push((child.pid, why));
                 return false;
             }
         }
-        self.birth(child, Maker::Sibling(child.sid), BeforeSetsid(false));
+        self.birth(child, Maker::Sibling(session), BeforeSetsid(false));
         true
     }
 
@@ -323,6 +326,33 @@ mod tests {
                 Grouping::Join(13, 11)
             ]
         );
+    }
+
+    #[test]
+    fn a_leader_that_came_from_the_session_of_one_that_has_ended() {
+        // 32 was in session 30 when it made 33, then led one of its own; 30 has ended.
+        let tree =
+            [member(10, 1, 10, 10), member(31, 10, 30, 30), member(32, 10, 32, 32), member(33, 32, 30, 30)];
+        let ties = Ties::of(&tree).unwrap_or_default();
+        assert_eq!(ties.passing_pids().collect::<Vec<_>>(), [30]);
+        assert_eq!(
+            births(&tree),
+            [
+                (10, Maker::Restorer),
+                (30, Maker::Parent(10)),
+                (31, Maker::Sibling(30)),
+                (32, Maker::Sibling(30)),
+                (33, Maker::Parent(32))
+            ]
+        );
+        assert!(ties.births.iter().any(|birth| birth.pid == 33 && birth.before_setsid));
+    }
+
+    #[test]
+    fn a_dead_session_with_members_of_two_parents_is_told() {
+        let tree =
+            [member(10, 1, 10, 10), member(31, 10, 30, 30), member(32, 10, 10, 10), member(33, 32, 30, 30)];
+        assert_eq!(Ties::of(&tree).err().map(|problems| problems[0].0), Some(33));
     }
 
     #[test]
