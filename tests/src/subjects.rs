@@ -253,3 +253,9 @@ pub const STORMS: &[Subject] = &[
     subject("storm_threads", "storm.c").started(&["threads"]),
     subject("storm_exec", "storm.c").started(&["exec"]),
 ];
+
+/// Its first thread, or that of its child, has ended while others go on.
+pub const LEADER_ENDS: [Subject; 2] = [
+    subject("leader_ends", "leader_ends.c"),
+    subject("leader_of_child_ends", "leader_ends.c").started(&["child"]),
+];

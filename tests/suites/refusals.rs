@@ -16,7 +16,8 @@ use rekindle_tests::rekindle::{self, checkpoint, restore, restore_detached};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{
-    self, DELETED_FILE, FOREIGN_KINDS, FOREIGN_SEGMENT, NOLIBC, SEMAPHORE_UNDO, Subject, WITH_LIBRARY,
+    self, DELETED_FILE, FOREIGN_KINDS, FOREIGN_SEGMENT, LEADER_ENDS, NOLIBC, SEMAPHORE_UNDO, Subject,
+    WITH_LIBRARY,
 };
 use rekindle_tests::trial::{Context as _, Verdict, needs, needs_root, run, trial};
 use rekindle_tests::{compile, ensure, fail};
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
             refused_and_untouched(&FOREIGN_SEGMENT, &["SYSV", "outside"])
         }),
         trial("checkpoint::large_deleted_file", large_deleted_file),
+        trial("checkpoint::first_thread_has_ended", first_thread_has_ended),
         trial("check::kinds_not_supported", check_kinds_not_supported),
         trial("check::process_without_obstacles", check_process_without_obstacles),
         trial("check::machine", check_machine),
@@ -141,6 +143,21 @@ fn traced_by_another() -> Verdict {
 }
 
 /// The executable is copied to where nobody may run it: the build directory may be closed to others.
+/// The rest of such a process would be lost silently if it were taken for one that has ended.
+fn first_thread_has_ended() -> Verdict {
+    for subject in LEADER_ENDS {
+        let scene = Scene::new()?;
+        let mut program = Program::start(&subject.executable()?, subject.arguments, &scene)?;
+        let line = program.line()?;
+        ensure!(line == "save point", "it says '{line}'");
+        let outcome =
+            rekindle::run(&mut checkpoint(program.pid(), &scene.images()?.join("image"), &["--kill"])?)?;
+        outcome.refused(&[REFUSED], &["first thread has ended"])?;
+        program.go_on(Duration::ZERO)?;
+    }
+    Ok(())
+}
+
 fn process_of_another_user() -> Verdict {
     needs_root()?;
     let scene = Scene::new()?;
