@@ -63,6 +63,9 @@ pub struct Restore<'p, R> {
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
 }
 
+/// What is called just before a program runs: with its pid, and what it has to do with the terminal.
+pub type Ready<'r> = &'r (dyn Fn(i32, &OnTerminal) + Sync);
+
 /// How the restored program enters the world.
 #[derive(Clone, Copy, Default)]
 struct Manner<'p> {
@@ -70,7 +73,7 @@ struct Manner<'p> {
     sibling: bool,
     leave_stopped: bool,
     stages: Option<Say<'p, RestoreStage>>,
-    ready: Option<&'p (dyn Fn(i32, &OnTerminal) + Sync)>,
+    ready: Option<Ready<'p>>,
 }
 
 /// A restored process: a child of this one, running.
@@ -169,7 +172,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
 
     /// A function that is called with the root's pid when all is complete, just before the program runs: for what must
     /// be so from its first instruction on, such as who has the terminal. A failure may still follow.
-    pub fn ready(self, ready: &'p (dyn Fn(i32, &OnTerminal) + Sync)) -> Self {
+    pub fn ready(self, ready: Ready<'p>) -> Self {
         Self { manner: Manner { ready: Some(ready), ..self.manner }, ..self }
     }
 
