@@ -2,13 +2,13 @@
 //!
 //! `cargo test -p rekindle-tests --test subjects -- control` runs the controls alone, which need no rekindle.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
 use rekindle_tests::itinerary::{ITINERARIES, at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
-use rekindle_tests::rekindle::restore_detached;
+use rekindle_tests::rekindle::{restore_detached, system_v_ids_in};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
@@ -19,6 +19,9 @@ use rekindle_tests::{ensure, fail};
 fn main() -> ExitCode {
     let mut trials: Vec<Trial> = vec![
         trial("another_name::kill_and_restore", another_name),
+        trial("sysv_shm::made_again", || made_again("sysv_shm")),
+        trial("sysv_semaphores::made_again", || made_again("sysv_semaphores")),
+        trial("objects_of_two::made_again", || made_again("objects_of_two")),
         trial("law::control_holds_for_a_process_left_alone", holds_for_a_process_left_alone),
         trial("law::control_sees_a_changed_process", sees_a_changed_process),
         trial("law::control_table_has_no_dead_entries", table_has_no_dead_entries),
@@ -39,6 +42,22 @@ fn holds_for_a_process_left_alone() -> Verdict {
     let program = at_save_point(&NOLIBC, &scene)?;
     law::holds(&Snapshot::of(program.pid())?, &Snapshot::of(program.pid())?, Occasion::LeftRunning)?;
     program.go_on(Duration::ZERO)
+}
+
+/// What is the system's and not the program's is gone, as after a reboot.
+fn made_again(name: &str) -> Verdict {
+    let Some(subject) = SUBJECTS.iter().find(|subject| subject.name == name) else {
+        fail!("there is no subject {name}");
+    };
+    let scene = Scene::new()?;
+    let pid = checkpointed(subject, &scene)?;
+    for (kind, ids) in system_v_ids_in(&scene.image())? {
+        for id in ids {
+            // One that had been removed by the program is gone already.
+            Command::new("ipcrm").args([kind, &id.to_string()]).stderr(Stdio::null()).status()?;
+        }
+    }
+    restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
 }
 
 /// /proc tells the other name afterwards, which the law knows nothing of.

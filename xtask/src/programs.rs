@@ -44,6 +44,11 @@ const NEEDS: &[Need] = &[
     program("unshare", "util-linux", "other namespaces"),
     program("prlimit", "util-linux", "resource limits"),
     program("taskset", "util-linux", "processor affinity"),
+    Need {
+        probe: Probe::File("/usr/share/doc/postgresql"),
+        package: "postgresql",
+        tests: "a database server",
+    },
     program("gdb", "gdb", "a process that a debugger traces"),
     program("bash", "bash", "shells on terminals"),
     program("less", "less", "programs that fill the screen"),
