@@ -186,6 +186,10 @@ pub const SUBJECTS: &[Subject] = &[
     subject("tcp_idle", "tcp_idle.c"),
     subject("tcp_listening", "tcp_listening.c"),
     subject("tcp_shared_port", "tcp_shared_port.c"),
+    subject("tcp_streams", "tcp_streams.c").started(&["127.0.0.1"]),
+    subject("tcp_streams_ipv6", "tcp_streams.c").started(&["::1"]),
+    subject("tcp_streams_mapped", "tcp_streams.c").started(&["::ffff:127.0.0.1"]),
+    subject("tcp_closing", "tcp_closing.c"),
     subject("udp", "udp.c"),
     subject("socket_options", "socket_options.c"),
     // sockets to itself

@@ -4,6 +4,7 @@
 //! A record's number and its field numbers are promises: a change is a new field, or a new record.
 
 use crate::error::Error;
+use crate::kinds::fd::inet::stream;
 use crate::kinds::fd::{Description, Descriptor};
 use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
 use crate::kinds::process::{Process, identity, zombie};
@@ -95,6 +96,7 @@ records! {
     10 "descriptor" Descriptor: Descriptor, "a descriptor";
     11 "zombie" Zombie: zombie::Record, "a child that has ended";
     12 "semaphores" Semaphores: semaphores::Record, "a set of System V semaphores that the program has used";
+    17 "stream-part" StreamPart: stream::Part, "a part of what is in the queues of a TCP connection";
 }
 
 /// What the records before the pages say, put together.
@@ -112,6 +114,8 @@ pub struct Plan {
     pub zombies: Vec<zombie::Record>,
     /// System V semaphores that they have used.
     pub semaphores: Vec<semaphores::Record>,
+    /// What is in the queues of TCP connections.
+    pub parts: Vec<stream::Part>,
     /// The processes, in the order in which they come into being: parents before children.
     pub processes: Vec<ProcessPlan>,
 }
@@ -146,6 +150,7 @@ impl Plan {
             .chain(self.files.into_iter().map(AnyRecord::File))
             .chain(self.shared.into_iter().map(AnyRecord::SharedObject))
             .chain(self.descriptions.into_iter().map(AnyRecord::Description))
+            .chain(self.parts.into_iter().map(AnyRecord::StreamPart))
             .chain(self.zombies.into_iter().map(AnyRecord::Zombie))
             .chain(self.semaphores.into_iter().map(AnyRecord::Semaphores));
         let processes = self.processes.into_iter().flat_map(|p| {
@@ -170,6 +175,7 @@ impl Plan {
             AnyRecord::Description(description) => self.descriptions.push(description),
             AnyRecord::Zombie(zombie) => self.zombies.push(zombie),
             AnyRecord::Semaphores(set) => self.semaphores.push(set),
+            AnyRecord::StreamPart(part) => self.parts.push(part),
             AnyRecord::Process(process) => {
                 self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
             }
@@ -196,6 +202,7 @@ impl ProcessPlan {
             | AnyRecord::File(_)
             | AnyRecord::SharedObject(_)
             | AnyRecord::Description(_)
+            | AnyRecord::StreamPart(_)
             | AnyRecord::Zombie(_)
             | AnyRecord::Semaphores(_)
             | AnyRecord::Process(_) => {}

@@ -6,6 +6,7 @@
 //!
 //! Where `rustix` has a call, callers use `rustix` directly; here is what it lacks.
 
+pub mod apart;
 pub mod arch;
 pub mod clone;
 pub mod epoll;

@@ -73,6 +73,31 @@ pub fn peek(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
         .map(|count| count as usize)
 }
 
+/// Copies what is first in the queue of a stream, as far as there is room, without waiting and without taking it out: recv(2)
+/// with `MSG_PEEK` and `MSG_DONTWAIT`. `EAGAIN`: there is nothing.
+pub fn peek_stream(fd: impl AsFd, buffer: &mut [u8]) -> Result<usize> {
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let fd = fd.as_fd().as_raw_fd();
+    // SAFETY: the buffer is live and of the length passed; the kernel writes no more than that.
+    check(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), flags) } as i64)
+        .map(|count| count as usize)
+}
+
+/// connect(2) to an address as bytes.
+pub fn connect(fd: impl AsFd, address: &[u8]) -> Result<()> {
+    let len = address.len() as libc::socklen_t;
+    // SAFETY: the buffer is live and of the length passed; it is only read.
+    check(unsafe { libc::connect(fd.as_fd().as_raw_fd(), address.as_ptr().cast(), len) }.into()).map(drop)
+}
+
+/// Waits until no packet is on its way through the kernel that had come before (membarrier(2), `MEMBARRIER_CMD_GLOBAL`,
+/// which waits for a grace period of RCU). Not known to kernels with processors that are never interrupted (`nohz_full`).
+pub fn await_packets_under_way() {
+    const MEMBARRIER_CMD_GLOBAL: i32 = 1;
+    // SAFETY: numbers only.
+    unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+}
+
 /// An ioctl(2) that stores an `int`, such as `SIOCINQ` and `SIOCOUTQ` (tcp(7), udp(7)).
 pub fn ioctl_int(fd: impl AsFd, request: u32) -> Result<i32> {
     let mut value = 0_i32;
@@ -91,6 +116,19 @@ pub fn filter(fd: impl AsFd, instructions: &mut [[u8; 8]]) -> Result<usize> {
     // SAFETY: the buffer is live and has room for `count` instructions of 8 bytes; the kernel writes no more than that.
     check(unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_GET_FILTER, at, &raw mut count) }.into())?;
     Ok((count as usize).min(instructions.len()))
+}
+
+/// Attaches a classic filter, whose instructions are of 8 bytes each (socket(7), `SO_ATTACH_FILTER`).
+pub fn set_filter(fd: impl AsFd, instructions: &[u8]) -> Result<()> {
+    let program = libc::sock_fprog {
+        len: (instructions.len() / size_of::<libc::sock_filter>()) as u16,
+        filter: instructions.as_ptr().cast_mut().cast(),
+    };
+    let (fd, len) = (fd.as_fd().as_raw_fd(), size_of::<libc::sock_fprog>() as libc::socklen_t);
+    let at = (&raw const program).cast();
+    // SAFETY: `program` is live and of the length passed; it points to as many instructions as it says, which are only read,
+    // byte by byte, so that their alignment is of no matter.
+    check(unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, at, len) }.into()).map(drop)
 }
 
 /// `sun_path` of an address of the family `AF_UNIX` (unix(7)), without the zero that ends a path; empty without a name.

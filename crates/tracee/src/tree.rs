@@ -64,9 +64,15 @@ impl FrozenTree {
 
     /// Kills all of them; none runs again.
     pub fn kill(self) -> Result<()> {
+        self.kill_and(|| {})
+    }
+
+    /// As [`Self::kill`], and does something when none can run any more, but nobody has been told of their end yet.
+    pub fn kill_and(self, meanwhile: impl FnOnce()) -> Result<()> {
         for frozen in &self.processes {
             frozen.send_kill()?;
         }
+        meanwhile();
         // Those that others wait for come last.
         for frozen in self.processes.iter().rev() {
             frozen.await_end()?;

@@ -20,6 +20,7 @@ pub use pages::Progress;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::fd;
+use crate::kinds::fd::inet::network::{Lock, Network, TcpPolicy};
 use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};
@@ -63,6 +64,7 @@ pub struct Checkpoint<'p> {
     stages: Option<Say<'p, CheckpointStage>>,
     leave_stopped: bool,
     outer_peers: OuterPeers,
+    tcp: TcpPolicy,
     /// Device and inode of the file that the image goes to, where the program may have it open.
     image_file: Option<(u64, u64)>,
 }
@@ -102,6 +104,7 @@ impl<'p> Checkpoint<'p> {
             stages: None,
             leave_stopped: false,
             outer_peers: OuterPeers::Close,
+            tcp: TcpPolicy::Keep,
             image_file: None,
         }
     }
@@ -125,6 +128,11 @@ impl<'p> Checkpoint<'p> {
     /// How pages are compressed (not at all unless told).
     pub fn codec(self, codec: Codec) -> Self {
         Self { codec, ..self }
+    }
+
+    /// What becomes of TCP connections to other programs (they are kept unless told).
+    pub fn tcp(self, tcp: TcpPolicy) -> Self {
+        Self { tcp, ..self }
     }
 
     /// A function that is told how far the pages are.
@@ -207,15 +215,20 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-surveyed-again")?;
         self.at(CheckpointStage::Frozen)?;
         refuse_dispatch(&frozen)?;
-        let captured = capture(&tree, &mut frozen, FileTable::of(self.image_file))?;
-        let counts = Counts::of(&captured.plan);
+        let lock = if self.kill { Lock::Locked } else { Lock::Open };
+        let mut network = Network::of(&tree, self.tcp, lock)?;
+        fault::point("checkpoint-locked")?;
+        let captured = capture(&tree, &mut frozen, &mut network, FileTable::of(self.image_file))?;
+        let (counts, info) = (Counts::of(&captured.plan), captured.plan.info.clone());
         let (out, summary, page_bytes) = self.write(out, captured, &tree)?;
         fault::point("checkpoint-finished")?;
         commit(out)?;
         fault::point("checkpoint-renamed")?;
         self.at(CheckpointStage::Complete)?;
         if self.kill {
-            frozen.kill()?;
+            let mut vanished = Ok(());
+            frozen.kill_and(|| vanished = network.vanish(&info))?;
+            vanished?;
         } else {
             if self.leave_stopped {
                 // Pending before they are let go, this takes effect before their next instruction.
@@ -224,6 +237,7 @@ impl<'p> Checkpoint<'p> {
                         .map_err(|errno| Error::call("stopping the program", errno))?;
                 }
             }
+            drop(network);
             drop(frozen);
         }
         let pause = frozen_at.elapsed();
@@ -352,7 +366,12 @@ struct Captured {
     differences: Vec<HashMap<u64, Vec<inherit::Saved>>>,
 }
 
-fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Result<Captured, Error> {
+fn capture(
+    tree: &TreeView,
+    frozen: &mut FrozenTree,
+    network: &mut Network,
+    mut files: FileTable,
+) -> Result<Captured, Error> {
     let mut shared = SharedTable::default();
     let place: HashMap<i32, usize> =
         frozen.processes().iter().enumerate().map(|(index, process)| (process.pid(), index)).collect();
@@ -363,7 +382,7 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
         let shares = sharing::with_maker(tree, view.pid);
         processes.push(capture_process(view, shares, frozen, &mut files, &mut shared)?);
     }
-    let (descriptions, tables) = fd::capture::capture(tree, &mut files, &mut shared)?;
+    let (descriptions, tables) = fd::capture::capture(tree, &mut files, &mut shared, network)?;
     for (process, descriptors) in processes.iter_mut().zip(tables) {
         process.descriptors = descriptors;
     }
@@ -375,6 +394,7 @@ fn capture(tree: &TreeView, frozen: &mut FrozenTree, mut files: FileTable) -> Re
         descriptions,
         zombies: tree.zombies.clone(),
         semaphores: semaphores::capture(tree)?,
+        parts: network.take_parts(),
         processes,
     };
     Ok(Captured { plan, shared, differences })

@@ -22,6 +22,7 @@ use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
+use crate::kinds::fd::inet::network::Reviving;
 use crate::kinds::fd::restore::{Layout, Stage};
 use crate::kinds::fd::terminal;
 pub use crate::kinds::fd::terminal::OnTerminal;
@@ -270,7 +271,15 @@ impl Making<'_> {
         nest.group()?;
         settle_objects(&mut nest, &mut objects, &rebuilds, &layout)?;
         settle(&mut nest, &mut filling, &rebuilds, layout.spare())?;
-        open_files(&mut nest, &layout, &files, plan.processes.len())?;
+        let network = Reviving::begin(plan)?;
+        fault::point("restore-connected")?;
+        let made = network.made();
+        open_files(
+            &mut nest,
+            &layout,
+            |index, batch| layout.open(index, &files, &made, batch),
+            plan.processes.len(),
+        )?;
         objects.seal()?;
         objects.complete()?;
         nest.end_the_dead()?;
@@ -283,6 +292,8 @@ impl Making<'_> {
             ready(plan.info.root_pid, &OnTerminal::of(plan));
         }
         self.at(RestoreStage::Restored)?;
+        network.finish()?;
+        fault::point("restore-unlocked")?;
         let pid = release(newborns, plan, &tasks, self.manner)?;
         objects.hand_over();
         Ok((pid, page_bytes))
@@ -385,12 +396,12 @@ fn settle(
 fn open_files(
     nest: &mut Nest<'_>,
     layout: &Layout<'_>,
-    files: &Files<'_>,
+    open: impl Fn(usize, &mut Batch),
     processes: usize,
 ) -> Result<(), Error> {
     for index in 0..processes {
         let mut batch = Batch::new();
-        layout.open(index, files, &mut batch);
+        open(index, &mut batch);
         nest.run(index, &batch)?;
     }
     fault::point("restore-opened")?;

@@ -1,5 +1,6 @@
 //! From the descriptors of a tree of processes to descriptions.
 
+use super::inet::network::Network;
 use super::unix::Transit;
 use super::{
     Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, foreign, locks, owner, stream,
@@ -70,6 +71,7 @@ pub fn capture(
     tree: &TreeView,
     files: &mut FileTable,
     shared: &mut SharedTable,
+    network: &mut Network,
 ) -> Result<(Vec<Description>, Vec<Vec<Descriptor>>), Error> {
     let mut descriptions = Vec::new();
     let mut tables = Vec::with_capacity(tree.processes.len());
@@ -90,7 +92,7 @@ pub fn capture(
                 Err(at) => {
                     let id = descriptions.len() as u32 + 1;
                     let (pipes_read, transit) = (&mut pipes_read, &transit);
-                    let mut cx = Capturing { view, tree, files, shared, pipes_read, transit };
+                    let mut cx = Capturing { view, tree, files, shared, pipes_read, transit, network };
                     descriptions.push(capture_one(id, fd, &mut cx)?);
                     first.push((view, fd));
                     alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });

@@ -19,7 +19,7 @@ mod epoll;
 mod eventfd;
 mod fetch;
 mod foreign;
-mod inet;
+pub mod inet;
 mod inotify;
 mod kernel_file;
 mod locks;
@@ -150,6 +150,8 @@ pub struct Capturing<'a> {
     pub pipes_read: &'a mut BTreeSet<(u64, u64)>,
     /// What is on its way through sockets.
     pub transit: &'a Transit,
+    /// The tree's TCP connections.
+    pub network: &'a mut inet::network::Network,
 }
 
 /// What kinds have at hand when all descriptions have ids.

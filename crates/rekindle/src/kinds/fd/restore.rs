@@ -22,7 +22,7 @@ use crate::record::ProcessPlan;
 use rekindle_sys::clone::Corpse;
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::nr;
-use rekindle_tracee::{Arg, Batch};
+use rekindle_tracee::{Arg, Batch, StepId};
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -88,6 +88,7 @@ pub struct Opening<'a> {
     /// The process that opens it.
     pub process: &'a ProcessPlan,
     layout: &'a Layout<'a>,
+    made: &'a HashMap<u32, i32>,
 }
 
 /// The descriptors of a process, to be found in.
@@ -229,8 +230,9 @@ impl<'a> Layout<'a> {
         batch.step("close_range", nr::CLOSE_RANGE, [from.into(), u32::MAX.into(), 0.into()]);
     }
 
-    /// The steps, in a process, that make its descriptors. Those before it have theirs.
-    pub fn open(&self, process: usize, files: &Files<'_>, batch: &mut Batch) {
+    /// The steps, in a process, that make its descriptors. Those before it have theirs. `made` are descriptions that the
+    /// restorer has made itself, and their numbers there.
+    pub fn open(&self, process: usize, files: &Files<'_>, made: &HashMap<u32, i32>, batch: &mut Batch) {
         if self.processes[process].process.identity.shares(libc::CLONE_FILES) {
             return; // they are those of the process that cloned it
         }
@@ -239,7 +241,7 @@ impl<'a> Layout<'a> {
             making.wanted.entry(descriptor.description).or_default().push(*descriptor);
         }
         let plan = &self.processes[process];
-        let cx = Opening { files, descriptions: self.descriptions, process: plan, layout: self };
+        let cx = Opening { files, descriptions: self.descriptions, process: plan, layout: self, made };
         let is_made_here = |d: &&Description| {
             self.is_held_by(d.id, process) || d.kind().is_some_and(|kind| kind.is_at_hand(d))
         };
@@ -498,6 +500,16 @@ impl Opening<'_> {
     pub fn corpse(&self) -> i32 {
         let corpse = self.layout.corpse.get_or_init(|| Corpse::make().ok());
         corpse.as_ref().map_or(0, Corpse::pid)
+    }
+
+    /// Fetches a description that the restorer has made itself.
+    pub fn made(&self, id: u32, batch: &mut Batch) -> Option<StepId> {
+        let (number, restorer) = (*self.made.get(&id)?, std::process::id());
+        let pidfd = batch.step("pidfd_open of the restorer", nr::PIDFD_OPEN, [restorer.into(), 0.into()]);
+        let label = format!("fetching fd {number} of the restorer");
+        let fetched = batch.step(label, nr::PIDFD_GETFD, [pidfd.into(), number.into(), 0.into()]);
+        batch.step("close", nr::CLOSE, [pidfd.into()]);
+        Some(fetched)
     }
 
     /// A description of the plan.

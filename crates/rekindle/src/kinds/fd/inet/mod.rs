@@ -7,16 +7,22 @@
 //! ```
 //!
 //! All sockets of an image are bound before one listens, as sockets that share a port may only do so while none does.
+//! Connections of TCP are captured and made as a whole, before all others: [`network`].
 
+pub mod network;
+mod nftables;
 mod options;
+mod packet;
 mod record;
+mod repair;
+pub mod stream;
 
 use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
 use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView};
-use options::{Reuse, When};
+use options::{Nature, Reuse, When};
 use record::Address;
 pub(crate) use record::Record;
 use rekindle_sys::fs::open_flags as o;
@@ -51,6 +57,8 @@ const SO_PROTOCOL: i32 = 38;
 const SO_DOMAIN: i32 = 39;
 const SO_NETNS_COOKIE: i32 = 71;
 
+const F_SETFL: i32 = 4;
+
 /// The ways a socket is shut for both directions.
 const SHUT_BOTH: u32 = 3;
 
@@ -79,7 +87,13 @@ impl FdKind for Inet {
         let failed =
             |errno| Error::call(format!("looking into the socket at fd {} of {}", fd.fd, cx.view.pid), errno);
         let socket = fetch(fd, cx.view).map_err(failed)?;
-        record.inet = Some(capture(fd, socket.as_fd(), failed)?);
+        let mut inet = capture(fd, socket.as_fd(), failed)?;
+        if cx.network.gives_up(fd.ino) {
+            inet.give_up();
+        } else if let Some((state, stream)) = cx.network.take(fd.ino, record.id) {
+            (inet.state, inet.stream) = (state, Some(stream));
+        }
+        record.inet = Some(inet);
         Ok(())
     }
 
@@ -94,6 +108,9 @@ impl FdKind for Inet {
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
         let Some(inet) = &record.inet else { return Opened::Number(-1) };
+        if let Some(made) = cx.made(record.id, batch) {
+            return Opened::Step(made);
+        }
         let nonblocking = record.flags & o::NONBLOCK;
         let args = [inet.family.into(), (inet.socket_type | nonblocking).into(), inet.protocol.into()];
         let socket = batch.step(format!("making a {} socket", inet.noun()), nr::SOCKET, args);
@@ -102,9 +119,12 @@ impl FdKind for Inet {
     }
 
     fn finish(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
-        if let Some(inet) = &record.inet {
-            inet.finish(cx.number.into(), batch);
+        let Some(inet) = &record.inet else { return };
+        if inet.stream.is_none() {
+            return inet.finish(cx.number.into(), batch);
         }
+        let flags = record.flags & !o::ACCMODE;
+        batch.step("F_SETFL", nr::FCNTL, [cx.number.into(), F_SETFL.into(), flags.into()]);
     }
 }
 
@@ -156,26 +176,61 @@ fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
 }
 
 fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
+    let refused = |code, why, remedy| Ok(Claim::Refused(code, why, remedy));
     let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN)? != 0;
     if !listens && peer_address(socket).is_ok() {
-        let why = if protocol == MPTCP {
-            "connections of Multipath TCP cannot be captured"
-        } else {
-            "TCP connections cannot be captured yet"
-        };
-        return Ok(Claim::Refused("tcp-connection", why, "let the program close it first"));
+        return look_at_connection(socket, protocol);
     }
     let info = TcpInfo::of(socket)?;
-    Ok(match (listens, info.state) {
-        (true, _) if info.unacked != 0 => Claim::Refused(
+    match (listens, info.state) {
+        (true, _) if info.unacked != 0 => refused(
             "unaccepted",
             "connections wait to be accepted, which cannot be captured",
             "try again when the program has accepted them",
         ),
-        (true, _) | (false, TCP_CLOSE) => Claim::Mine,
-        _ if protocol == MPTCP => Claim::Mine,
-        _ => Claim::Refused("tcp-connection", "it is being connected, which cannot be captured yet", ""),
-    })
+        (true, _) | (false, TCP_CLOSE) => Ok(Claim::Mine),
+        _ if protocol == MPTCP => Ok(Claim::Mine),
+        _ => refused(
+            "tcp-connection",
+            "it is being connected, which cannot be captured yet",
+            "try again in a moment",
+        ),
+    }
+}
+
+fn look_at_connection(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
+    const SO_PEEK_OFF: i32 = 42;
+    const TCP_ULP: i32 = 31;
+    let refused = |why, remedy| Ok(Claim::Refused("tcp-connection", why, remedy));
+    if protocol == MPTCP {
+        return refused("connections of Multipath TCP cannot be captured", "let the program close it first");
+    }
+    if !may_repair() {
+        return refused(
+            "capturing TCP connections needs the capability CAP_NET_ADMIN",
+            "run rekindle as root",
+        );
+    }
+    if !stream::STATES.contains(&TcpInfo::of(socket)?.state) {
+        return refused("it is neither open nor closed, which cannot be captured", "try again in a moment");
+    }
+    if events(socket)?.contains(PollFlags::PRI) {
+        return refused("urgent data wait to be received, which cannot be captured", "try again in a moment");
+    }
+    let mut layer = [0; 16];
+    if get_option(socket, repair::SOL_TCP, TCP_ULP, &mut layer).is_ok_and(|len| len != 0 && layer[0] != 0) {
+        return refused("the kernel encrypts it (or does other work on it), which cannot be captured", "");
+    }
+    if get_int(socket, SOL_SOCKET, SO_PEEK_OFF).is_ok_and(|offset| offset >= 0) {
+        return refused("SO_PEEK_OFF of a TCP connection cannot be captured", "");
+    }
+    Ok(Claim::Mine)
+}
+
+/// Whether we have `CAP_NET_ADMIN` (12 in linux/capability.h).
+fn may_repair() -> bool {
+    let own = rustix::thread::capabilities(None);
+    own.is_ok_and(|own| own.effective.contains(rustix::thread::CapabilitySet::NET_ADMIN))
 }
 
 fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error) -> Result<Record, Error> {
@@ -191,6 +246,12 @@ fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error)
         backlog = if listens { TcpInfo::of(socket).map_err(&failed)?.sacked } else { 0 };
     }
     let is_shut = events(socket).map_err(&failed)?.contains(PollFlags::RDHUP);
+    let has_ended = socket_type == STREAM && peer.is_none() && is_shut;
+    let nature = match socket_type {
+        STREAM if peer.is_some() || has_ended => Nature::Connection,
+        STREAM => Nature::Idle,
+        _ => Nature::Datagrams,
+    };
     Ok(Record {
         inode: fd.ino,
         family,
@@ -198,12 +259,15 @@ fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error)
         protocol,
         uid: owner.st_uid,
         gid: owner.st_gid,
-        options: options::capture(socket, fresh.as_fd(), peer.is_some() && socket_type == STREAM)?,
-        local: local.filter(|address| !address.is_any() || address.port != 0),
-        peer,
+        options: options::capture(socket, fresh.as_fd(), nature)?,
         state,
         backlog,
-        shut: if is_shut { SHUT_BOTH } else { 0 },
+        // A connection that the other end has shut is in a state of its own.
+        shut: if is_shut && (has_ended || socket_type != STREAM) { SHUT_BOTH } else { 0 },
+        // One that has ended still tells the address that it had, but others may have that now.
+        local: local.filter(|address| !has_ended && (!address.is_any() || address.port != 0)),
+        peer,
+        stream: None,
     })
 }
 
@@ -215,9 +279,13 @@ fn identity(socket: BorrowedFd<'_>) -> Result<(u32, u32, u32), Errno> {
 
 /// A socket of ours that nobody has done anything with.
 fn fresh(family: u32, socket_type: u32, protocol: u32) -> Result<OwnedFd, Errno> {
+    fresh_with(family, socket_type, protocol, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
+}
+
+fn fresh_with(family: u32, socket_type: u32, protocol: u32, flags: SocketFlags) -> Result<OwnedFd, Errno> {
     let protocol = rustix::net::RawProtocol::new(protocol).map(Protocol::from_raw);
     let (family, socket_type) = (AddressFamily::from_raw(family as u16), SocketType::from_raw(socket_type));
-    socket_with(family, socket_type, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK, protocol)
+    socket_with(family, socket_type, flags, protocol)
 }
 
 /// What is known by its network namespace (`SO_NETNS_COOKIE`, Linux 5.14).
@@ -228,7 +296,7 @@ fn cookie(socket: BorrowedFd<'_>) -> Option<[u8; 8]> {
 
 /// What poll(2) says of it at this moment.
 fn events(socket: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
-    let mut waited = [PollFd::new(&socket, PollFlags::RDHUP)];
+    let mut waited = [PollFd::new(&socket, PollFlags::RDHUP | PollFlags::PRI)];
     poll(&mut waited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     Ok(waited[0].revents())
 }
@@ -236,6 +304,12 @@ fn events(socket: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
 /// The fields of `struct tcp_info` (linux/tcp.h) that are of use here.
 struct TcpInfo {
     state: u32,
+    /// What was agreed on: `TCPI_OPT_*`.
+    options: u32,
+    /// By how many bits the other end's windows are scaled.
+    send_scale: u32,
+    /// By how many bits ours are.
+    receive_scale: u32,
     /// For a listening socket: connections that wait to be accepted.
     unacked: u32,
     /// For a listening socket: how many may wait.
@@ -249,7 +323,15 @@ impl TcpInfo {
         let mut info = [0; 104];
         get_option(socket, SOL_TCP, TCP_INFO, &mut info)?;
         let word = |at: usize| u32::from_ne_bytes([info[at], info[at + 1], info[at + 2], info[at + 3]]);
-        Ok(Self { state: info[0].into(), unacked: word(24), sacked: word(28) })
+        let scales = u32::from(info[6]);
+        Ok(Self {
+            state: info[0].into(),
+            options: info[5].into(),
+            send_scale: scales & 15,
+            receive_scale: scales >> 4,
+            unacked: word(24),
+            sacked: word(28),
+        })
     }
 }
 
@@ -265,9 +347,21 @@ impl Record {
         if [&self.local, &self.peer].into_iter().flatten().any(|address| !address.fits(self.family)) {
             return Err("its address is none of its family".into());
         }
-        let states: &[u32] = if self.socket_type == STREAM { &[TCP_CLOSE, TCP_LISTEN] } else { &[0] };
-        if !states.contains(&self.state) || (self.socket_type == STREAM && self.peer.is_some()) {
+        let states: &[u32] = match (&self.stream, self.socket_type) {
+            (Some(_), _) => &stream::STATES,
+            (None, STREAM) => &[TCP_CLOSE, TCP_LISTEN],
+            _ => &[0],
+        };
+        if !states.contains(&self.state) {
             return Err(format!("it cannot be in the state {}", self.state));
+        }
+        let is_connection = self.socket_type == STREAM && self.protocol == TCP && self.ends().is_some();
+        let is_connected = self.peer.is_some() && self.socket_type == STREAM;
+        if self.stream.is_some() != is_connected || is_connected != is_connection {
+            return Err("it is half a connection".into());
+        }
+        if let Some(stream) = &self.stream {
+            stream.check()?;
         }
         if self.shut > SHUT_BOTH || self.backlog > i32::MAX as u32 {
             return Err("its numbers make no sense".into());
@@ -275,8 +369,20 @@ impl Record {
         options::check(&self.options)
     }
 
+    /// Makes it a connection that has ended.
+    fn give_up(&mut self) {
+        (self.peer, self.stream, self.state, self.shut) = (None, None, TCP_CLOSE, SHUT_BOTH);
+        self.local = None;
+    }
+
     /// Whether this machine has the address it is bound to.
     fn fits(&self) -> Result<(), String> {
+        if self.stream.is_some() && !may_repair() {
+            return Err(format!(
+                "the TCP connection {} can be restored only with the capability CAP_NET_ADMIN; run rekindle as root",
+                self.title()
+            ));
+        }
         let Some(local) = self.local.as_ref().filter(|local| !local.is_any()) else { return Ok(()) };
         let forced = ["IP_FREEBIND", "IP_TRANSPARENT", "SO_BINDTODEVICE"];
         if self.options.iter().any(|option| forced.contains(&option.name.as_str())) {

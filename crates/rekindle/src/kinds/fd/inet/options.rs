@@ -7,7 +7,7 @@
 //! Reading none of them changes anything, which is why some are missing: `SO_ERROR` and `TCP_SAVED_SYN` are gone once read.
 
 use crate::error::Error;
-use rekindle_sys::socket::get_option;
+use rekindle_sys::socket::{get_option, set_option};
 use rekindle_sys::{Errno, nr};
 use rekindle_tracee::{Arg, Batch};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -40,8 +40,31 @@ enum Shape {
 enum On {
     /// On all.
     All,
-    /// On those that are connected to nobody.
+    /// On those that are no connection, and never were.
     Unconnected,
+    /// On those that are no stream: others cannot set it, but have it as a note of the kernel.
+    Datagrams,
+}
+
+/// What a socket is, as far as options are concerned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nature {
+    /// A stream that is connected, or was.
+    Connection,
+    /// A stream that never was.
+    Idle,
+    /// No stream.
+    Datagrams,
+}
+
+impl On {
+    fn holds(self, nature: Nature) -> bool {
+        match self {
+            All => true,
+            Unconnected => nature != Nature::Connection,
+            Datagrams => nature == Nature::Datagrams,
+        }
+    }
 }
 
 struct Row(&'static str, i32, i32, Shape, When, On);
@@ -67,7 +90,7 @@ const FILTER: &str = "SO_ATTACH_FILTER";
 const REUSEADDR: &str = "SO_REUSEADDR";
 const SO_LOCK_FILTER: i32 = 44;
 
-use On::{All, Unconnected};
+use On::{All, Datagrams, Unconnected};
 use Shape::{Buffer, Bytes, Int, Some as Few};
 use When::{Fresh, Settled};
 
@@ -134,16 +157,16 @@ static TABLE: &[Row] = &[
     Row("IP_BIND_ADDRESS_NO_PORT",0, 24, Int, Fresh, All),
     Row("IP_RECVFRAGSIZE",        0, 25, Int, Fresh, All),
     Row("IP_RECVERR_RFC4884",     0, 26, Int, Fresh, All),
-    Row("IP_MULTICAST_IF",        0, 32, Bytes(4), Fresh, All),
-    Row("IP_MULTICAST_TTL",       0, 33, Int, Fresh, All),
+    Row("IP_MULTICAST_IF",        0, 32, Bytes(4), Fresh, Datagrams),
+    Row("IP_MULTICAST_TTL",       0, 33, Int, Fresh, Datagrams),
     Row("IP_MULTICAST_LOOP",      0, 34, Int, Fresh, All),
     Row("IP_MULTICAST_ALL",       0, 49, Int, Fresh, All),
     Row("IP_UNICAST_IF",          0, 50, Int, Fresh, All),
     Row("IP_LOCAL_PORT_RANGE",    0, 51, Int, Fresh, All),
     Row("IPV6_CHECKSUM",         41,  7, Int, Fresh, All),
     Row("IPV6_UNICAST_HOPS",     41, 16, Int, Fresh, All),
-    Row("IPV6_MULTICAST_IF",     41, 17, Int, Fresh, All),
-    Row("IPV6_MULTICAST_HOPS",   41, 18, Int, Fresh, All),
+    Row("IPV6_MULTICAST_IF",     41, 17, Int, Fresh, Datagrams),
+    Row("IPV6_MULTICAST_HOPS",   41, 18, Int, Fresh, Datagrams),
     Row("IPV6_MULTICAST_LOOP",   41, 19, Int, Fresh, All),
     Row("IPV6_MTU_DISCOVER",     41, 23, Int, Fresh, All),
     Row("IPV6_RECVERR",          41, 25, Int, Fresh, All),
@@ -211,19 +234,20 @@ static TABLE: &[Row] = &[
     Row("SO_BUF_LOCK",            1, 72, Int, Fresh, All),
 ];
 
-/// What a program may have set last of all: the priority is set with `IP_TOS`, and could be back at 0.
-const ALWAYS: &[&str] = &["SO_PRIORITY"];
+/// What is set by the way when another option is, and must be set back then.
+const BY_THE_WAY: &[(&str, &[&str])] =
+    &[("SO_PRIORITY", &["IP_TOS"]), ("SO_BUF_LOCK", &["SO_SNDBUF", "SO_RCVBUF"])];
 
 /// The options of a socket that differ from those of a fresh one.
 pub(super) fn capture(
     socket: BorrowedFd<'_>,
     fresh: BorrowedFd<'_>,
-    connected: bool,
+    nature: Nature,
 ) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
-    for row in TABLE.iter().filter(|row| !connected || row.5 == All) {
+    for row in TABLE.iter().filter(|row| row.5.holds(nature)) {
         let Some(value) = row.read(socket)? else { continue };
-        if row.read(fresh)?.as_ref() != Some(&value) || ALWAYS.contains(&row.0) {
+        if row.read(fresh)?.as_ref() != Some(&value) || is_set_by_the_way(row.0, &records) {
             records.push(Record { name: row.0.to_owned(), value });
         }
     }
@@ -234,6 +258,11 @@ pub(super) fn capture(
         }
     }
     Ok(records)
+}
+
+fn is_set_by_the_way(name: &str, records: &[Record]) -> bool {
+    let others = BY_THE_WAY.iter().find(|(option, _)| *option == name).map_or(&[][..], |(_, others)| others);
+    records.iter().any(|record| others.contains(&record.name.as_str()))
 }
 
 /// Whether a socket has a filter that cannot be read: one of eBPF (`EACCES`, net/core/filter.c: sk_get_filter).
@@ -334,6 +363,13 @@ pub(super) fn restore(records: &[Record], when: When, socket: Arg, batch: &mut B
 impl Row {
     fn restore(&self, value: &[u8], socket: Arg, batch: &mut Batch) {
         let Row(name, level, option, shape, ..) = *self;
+        if name == "SO_BUF_LOCK" {
+            // Multipath TCP has it, but does not let it be set.
+            let (len, value) = (value.len(), batch.data(value));
+            let args = [socket, level.into(), option.into(), value.into(), len.into()];
+            batch.step_may_fail(name, nr::SETSOCKOPT, args);
+            return;
+        }
         let Buffer(forced) = shape else {
             return set(name, (level, option), value, socket, batch);
         };
@@ -344,6 +380,50 @@ impl Row {
             let args = [socket, level.into(), option.into(), half.into(), 4.into()];
             batch.step_may_fail(name, nr::SETSOCKOPT, args);
         }
+    }
+}
+
+/// Sets the options of a time on a socket of ours.
+pub(super) fn apply(socket: impl AsFd, records: &[Record], when: When) -> Result<(), Errno> {
+    let socket = socket.as_fd();
+    for record in records {
+        match (record.name.as_str(), Row::of(&record.name)) {
+            (FILTER, _) if when == Settled => rekindle_sys::socket::set_filter(socket, &record.value)?,
+            ("SO_LOCK_FILTER", _) if when == Settled => {
+                set_option(socket, SOL_SOCKET, SO_LOCK_FILTER, &record.value)?;
+            }
+            (_, Some(row)) if row.4 == when => row.apply(socket, &record.value)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Sets the sizes of its buffers once more.
+pub(super) fn apply_sizes(socket: impl AsFd, records: &[Record]) -> Result<(), Errno> {
+    let sizes = ["SO_SNDBUF", "SO_RCVBUF", "SO_BUF_LOCK"];
+    for record in records.iter().filter(|record| sizes.contains(&record.name.as_str())) {
+        if let Some(row) = Row::of(&record.name) {
+            row.apply(socket.as_fd(), &record.value)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets `SO_REUSEADDR` as it was, or clears it.
+pub(super) fn apply_reuse(socket: impl AsFd, records: &[Record]) -> Result<(), Errno> {
+    let value = int(records, REUSEADDR).unwrap_or(0);
+    set_option(socket, SOL_SOCKET, SO_REUSEADDR, &value.to_ne_bytes())
+}
+
+impl Row {
+    fn apply(&self, socket: BorrowedFd<'_>, value: &[u8]) -> Result<(), Errno> {
+        let Row(_, level, option, shape, ..) = *self;
+        let Buffer(forced) = shape else { return set_option(socket, level, option, value) };
+        let half = value.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes)) / 2;
+        set_option(socket, level, option, &half.to_ne_bytes())?;
+        let _ = set_option(socket, level, forced, &half.to_ne_bytes()); // as large as the system allows, without it
+        Ok(())
     }
 }
 

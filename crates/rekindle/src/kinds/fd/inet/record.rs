@@ -1,6 +1,7 @@
 //! The form of an internet socket in the image.
 
-use super::options;
+use super::nftables::Ends;
+use super::{options, stream};
 use rustix::net::AddressFamily;
 
 /// What is particular to an internet socket.
@@ -42,10 +43,13 @@ pub struct Record {
     /// Options that differ from those of a fresh socket, in the order in which they are set.
     #[prost(message, repeated, tag = "12")]
     pub options: Vec<options::Record>,
+    /// The connection, for one of TCP that has one.
+    #[prost(message, optional, tag = "13")]
+    pub stream: Option<stream::Stream>,
 }
 
 /// An address and a port (ip(7), ipv6(7)).
-#[derive(Clone, PartialEq, Eq, prost::Message, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, prost::Message, serde::Serialize)]
 pub struct Address {
     /// 4 bytes, or 16.
     #[prost(bytes = "vec", tag = "1")]
@@ -93,6 +97,14 @@ impl Address {
         [INET6.to_ne_bytes().as_slice(), &port, &flowinfo, &self.ip, &scope].concat()
     }
 
+    /// The IPv4 address that one of IPv6 may stand for (ipv6(7): v4-mapped), as that.
+    pub fn plain(&self) -> Self {
+        match self.ip.strip_prefix(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff]) {
+            Some(ip) if ip.len() == 4 => Self { ip: ip.to_vec(), port: self.port, flowinfo: 0, scope: 0 },
+            _ => self.clone(),
+        }
+    }
+
     /// Whether it stands for all addresses of the machine.
     pub fn is_any(&self) -> bool {
         self.ip.iter().all(|byte| *byte == 0)
@@ -116,6 +128,17 @@ impl std::fmt::Display for Address {
 }
 
 impl Record {
+    /// Both ends, for one that is connected.
+    pub(super) fn ends(&self) -> Option<Ends> {
+        Some(Ends { local: self.local.clone()?, peer: self.peer.clone()? })
+    }
+
+    /// A connection, for messages.
+    pub fn title(&self) -> String {
+        let show = |address: &Option<Address>| address.as_ref().map_or("?".to_owned(), Address::to_string);
+        format!("{} - {}", show(&self.local), show(&self.peer))
+    }
+
     /// What it is, for messages.
     pub fn noun(&self) -> String {
         let version = if self.family == u32::from(INET6) { "6" } else { "" };
