@@ -218,6 +218,12 @@ pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 /// The same as a tree of ten processes.
 pub const WORKER_TREE: Subject = subject("worker_tree", "worker_tree.c").started(&["8"]);
 
+/// Streams numbered bytes to clients, and checks theirs.
+pub const TCP_SERVER: Subject = subject("tcp_server", "tcp_server.c");
+
+/// Has clients that have closed their side.
+pub const TCP_HALF_CLOSED: Subject = subject("tcp_half_closed", "tcp_half_closed.c");
+
 /// Holds descriptors of kinds that are refused.
 pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
 

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Checkpoint;
-use rekindle::checkpoint::{OuterPeers, Report};
+use rekindle::checkpoint::{OuterPeers, Report, TcpPolicy};
 use rekindle_foreground::interrupt::Watch;
 use rekindle_image::Codec;
 use std::fs::File;
@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// How large a deleted file that the program still uses may be: it goes into the image
     #[arg(long, value_name = "BYTES|1G", default_value = "1G", value_parser = size)]
     deleted_files_max: u64,
+    /// What becomes of TCP connections to other programs: they live again, or are found closed
+    #[arg(long, value_name = "keep|close", default_value = "keep", value_parser = tcp)]
+    tcp: TcpPolicy,
     /// Tell what was done as JSON, on standard output (on standard error if the image goes there)
     #[arg(long)]
     pub(super) json: bool,
@@ -81,6 +84,14 @@ fn size(text: &str) -> Result<u64, String> {
     let number: u64 =
         number.parse().map_err(|_| "a number is needed, with K, M or G behind it if you like")?;
     number.checked_mul(factor).ok_or_else(|| "no file is that large".to_owned())
+}
+
+fn tcp(text: &str) -> Result<TcpPolicy, String> {
+    match text {
+        "keep" => Ok(TcpPolicy::Keep),
+        "close" => Ok(TcpPolicy::Close),
+        _ => Err("there are keep and close".to_owned()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
@@ -125,7 +136,7 @@ fn make(args: &Args, output: Output) -> Result<Report, rekindle::Error> {
     let checkpoint = Checkpoint::of(args.pid).kill(args.kill).timeout(args.timeout);
     let outer_peers = if args.refuse_outer_peers { OuterPeers::Refuse } else { OuterPeers::Close };
     let checkpoint = checkpoint.codec(args.compress).deleted_files_max(args.deleted_files_max);
-    let checkpoint = checkpoint.outer_peers(outer_peers).progress(&progress);
+    let checkpoint = checkpoint.outer_peers(outer_peers).tcp(args.tcp).progress(&progress);
     match output {
         Output::Stdout(stdout) => checkpoint.to(stdout),
         Output::File(path) => checkpoint.to_file(path),

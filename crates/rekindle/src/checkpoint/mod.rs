@@ -15,12 +15,13 @@ mod pages;
 mod sharing;
 mod target;
 
+pub use crate::kinds::fd::inet::network::TcpPolicy;
 pub use pages::Progress;
 
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::fd;
-use crate::kinds::fd::inet::network::{Lock, Network, TcpPolicy};
+use crate::kinds::fd::inet::network::{Lock, Network};
 use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};

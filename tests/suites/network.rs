@@ -1,0 +1,309 @@
+//! Connections to clients outside of the program: they notice a pause, and nothing else.
+//!
+//! The program is the subject `tcp_server`, which streams numbered bytes to each client and checks those that it gets; the
+//! clients are threads of this process, which do the same.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+use rekindle_tests::deadline::Deadline;
+use rekindle_tests::program::Program;
+use rekindle_tests::rekindle::{self, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached};
+use rekindle_tests::scene::Scene;
+use rekindle_tests::subjects::{TCP_HALF_CLOSED, TCP_SERVER};
+use rekindle_tests::trial::{Context as _, Verdict, needs, needs_root, run_one_at_a_time, trial};
+use rekindle_tests::{ensure, fail};
+use rustix::process::Pid;
+
+/// How much a client must have moved in each direction to be found alive.
+const SOME: u64 = 300_000;
+
+fn main() -> ExitCode {
+    run_one_at_a_time(vec![
+        trial("network::client", || clients_live_on("127.0.0.1", 1, 5)),
+        trial("network::client_ipv6", || clients_live_on("::1", 1, 3)),
+        trial("network::client_of_a_mapped_address", || clients_live_on("::ffff:127.0.0.1", 1, 3)),
+        trial("network::fifty_clients", || clients_live_on("127.0.0.1", 50, 2)),
+        trial("network::failed_checkpoints", failed_checkpoints),
+        trial("network::failed_restores", failed_restores),
+        trial("network::half_closed", half_closed),
+        trial("network::given_up", given_up),
+        trial("network::address_that_is_missing", address_that_is_missing),
+    ])
+}
+
+// ---- the server, and its clients
+
+fn start(address: &str, scene: &Scene) -> Verdict<(Program, u16)> {
+    scene.images()?;
+    let mut server = Program::start(&TCP_SERVER.executable()?, &[address], scene)?;
+    let port = number_behind("port ", &mut server)? as u16;
+    ensure!(server.line()? == "save point", "the server does not say that it listens");
+    Ok((server, port))
+}
+
+fn byte_at(position: u64) -> u8 {
+    (position.wrapping_mul(31).wrapping_add(position >> 9) & 0xff) as u8
+}
+
+/// A client that streams in both directions in threads of its own.
+struct Client {
+    stream: TcpStream,
+    stop: Arc<AtomicBool>,
+    moved: [Arc<AtomicU64>; 2],
+    threads: Vec<JoinHandle<Result<(), String>>>,
+}
+
+impl Client {
+    fn connect(address: &str, port: u16) -> Verdict<Self> {
+        let stream = TcpStream::connect((address.trim_start_matches("::ffff:"), port))?;
+        let (stop, moved): (Arc<AtomicBool>, [Arc<AtomicU64>; 2]) = Default::default();
+        let (mut sending, mut receiving) = (stream.try_clone()?, stream.try_clone()?);
+        let (stopped, sent, received) = (stop.clone(), moved[0].clone(), moved[1].clone());
+        let threads = vec![
+            std::thread::spawn(move || send_numbered(&mut sending, &stopped, &sent)),
+            std::thread::spawn(move || receive_numbered(&mut receiving, &received)),
+        ];
+        Ok(Self { stream, stop, moved, threads })
+    }
+
+    fn moved(&self) -> [u64; 2] {
+        [&self.moved[0], &self.moved[1]].map(|count| count.load(Ordering::SeqCst))
+    }
+
+    /// Waits until it has moved some more, both ways.
+    fn goes_on(&self, server: Pid) -> Verdict {
+        let before = self.moved();
+        Deadline::step("a client to go on").until(&[server], || {
+            let now = self.moved();
+            let moved = now.iter().zip(before).all(|(now, before)| *now >= before + SOME);
+            Ok((moved || self.threads.iter().any(JoinHandle::is_finished)).then_some(()))
+        })?;
+        ensure!(!self.threads.iter().any(JoinHandle::is_finished), "a client has ended");
+        Ok(())
+    }
+
+    /// Stops sending, and reads to the end.
+    fn end(self) -> Verdict {
+        self.stop.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => fail!("{why}"),
+                Err(_) => fail!("a client has panicked"),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn send_numbered(stream: &mut TcpStream, stop: &AtomicBool, sent: &AtomicU64) -> Result<(), String> {
+    let mut at = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let block: Vec<u8> = (at..at + 16384).map(byte_at).collect();
+        stream.write_all(&block).map_err(|error| format!("sending after {at} bytes: {error}"))?;
+        at += block.len() as u64;
+        sent.store(at, Ordering::SeqCst);
+    }
+    stream.shutdown(Shutdown::Write).map_err(|error| error.to_string())
+}
+
+fn receive_numbered(stream: &mut TcpStream, received: &AtomicU64) -> Result<(), String> {
+    let (mut at, mut block) = (0, vec![0; 65536]);
+    loop {
+        let count =
+            stream.read(&mut block).map_err(|error| format!("receiving after {at} bytes: {error}"))?;
+        if count == 0 {
+            return Ok(());
+        }
+        if let Some(wrong) = (0..count).find(|index| block[*index] != byte_at(at + *index as u64)) {
+            return Err(format!("byte {} from the server is wrong", at + wrong as u64));
+        }
+        at += count as u64;
+        received.store(at, Ordering::SeqCst);
+    }
+}
+
+/// No rule of ours is left that drops packets; where there is no `nft` to tell, the clients that go on do.
+fn no_rule_is_left() -> Verdict {
+    let Ok(told) = Command::new("nft").args(["list", "tables"]).output() else { return Ok(()) };
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    ensure!(!told.contains("rekindle"), "a table is left: {told}");
+    Ok(())
+}
+
+// ---- the tests
+
+fn clients_live_on(address: &str, count: usize, rounds: u32) -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    let (mut server, port) = start(address, &scene)?;
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(Client::connect(address, port)?);
+    }
+    for round in 0..rounds {
+        let pid = server.pid();
+        for client in &clients {
+            client.goes_on(pid).context(format!("before round {round}"))?;
+        }
+        checkpoint_and_kill(&mut server, &scene.image())?;
+        server = restore_detached(pid, &scene.image(), &scene)?;
+        no_rule_is_left()?;
+        for client in &clients {
+            client.goes_on(pid).context(format!("round {round}"))?;
+        }
+    }
+    end_all(server, clients)
+}
+
+fn end_all(mut server: Program, clients: Vec<Client>) -> Verdict {
+    for client in &clients {
+        client.stop.store(true, Ordering::SeqCst);
+    }
+    for client in clients {
+        client.end()?;
+    }
+    server.say("end")?;
+    server.finish()
+}
+
+/// Whatever ends a checkpoint early, the server goes on with its client, and nothing is in the way of their packets.
+fn failed_checkpoints() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    let (server, port) = start("127.0.0.1", &scene)?;
+    let client = Client::connect("127.0.0.1", port)?;
+    for point in ["surveyed-again", "locked", "records-written", "finished", "renamed"] {
+        for how in ["error", "kill"] {
+            client.goes_on(server.pid())?;
+            let mut command = checkpoint(server.pid(), &scene.image(), &["--kill"])?;
+            let outcome = rekindle::run(command.env(FAULT, format!("checkpoint-{point}:{how}")))?;
+            ensure!(
+                !outcome.status.exited() || outcome.status.exit_status() != Some(0),
+                "no fault at {point}"
+            );
+            no_rule_is_left().context(point)?;
+            client.goes_on(server.pid()).context(format!("{point}:{how}"))?;
+        }
+    }
+    end_all(server, vec![client])
+}
+
+/// A restore that fails leaves the connection to the next one.
+fn failed_restores() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    let (mut server, port) = start("127.0.0.1", &scene)?;
+    let (client, pid) = (Client::connect("127.0.0.1", port)?, server.pid());
+    client.goes_on(pid)?;
+    checkpoint_and_kill(&mut server, &scene.image())?;
+    for point in ["planned", "connected", "opened", "files", "threads", "stopped"] {
+        for how in ["error", "kill"] {
+            let mut command = restore(&scene.image(), &["--detach"])?;
+            let outcome = rekindle::run(command.env(FAULT, format!("restore-{point}:{how}")))?;
+            ensure!(
+                !outcome.status.exited() || outcome.status.exit_status() != Some(0),
+                "no fault at {point}"
+            );
+            rekindle_tests::program::await_gone(pid)?;
+        }
+    }
+    let server = restore_detached(pid, &scene.image(), &scene)?;
+    no_rule_is_left()?;
+    client.goes_on(pid)?;
+    end_all(server, vec![client])
+}
+
+/// Two clients have sent their end, which they do not send again: the server must find it nevertheless. One of them has not
+/// read what the server has sent, which has come to its end, too.
+fn half_closed() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut server = Program::start(&TCP_HALF_CLOSED.executable()?, &[], &scene)?;
+    let port = number_behind("port ", &mut server)?;
+    let mut clients = Vec::new();
+    for words in ["hello", ""] {
+        let mut client = TcpStream::connect(("127.0.0.1", port as u16))?;
+        client.write_all(words.as_bytes())?;
+        client.shutdown(Shutdown::Write)?;
+        clients.push(client);
+    }
+    let total = number_behind("total ", &mut server)?;
+    server.await_save_point()?;
+    let pid = server.pid();
+    checkpoint_and_kill(&mut server, &scene.image())?;
+    let mut server = restore_detached(pid, &scene.image(), &scene)?;
+    server.say("go on 0")?;
+    let mut bytes = Vec::new();
+    clients[1].read_to_end(&mut bytes)?;
+    ensure!(bytes.len() as u64 == total, "{} bytes of {total} have come", bytes.len());
+    let mut words = String::new();
+    clients[0].read_to_string(&mut words)?;
+    ensure!(words == "goodbye", "the server says '{words}'");
+    server.finish()
+}
+
+fn number_behind(word: &str, program: &mut Program) -> Verdict<u64> {
+    let line = program.line()?;
+    match line.strip_prefix(word).and_then(|number| number.parse().ok()) {
+        Some(number) => Ok(number),
+        None => fail!("the subject says '{line}', not '{word}'"),
+    }
+}
+
+/// With `--tcp close` the client sees the server close the connection, and the restored server sees the client do it.
+fn given_up() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    let (mut server, port) = start("127.0.0.1", &scene)?;
+    let client = Client::connect("127.0.0.1", port)?;
+    client.goes_on(server.pid())?;
+    let mut command = checkpoint(server.pid(), &scene.image(), &["--kill", "--tcp", "close"])?;
+    rekindle::run(&mut command)?.succeeded()?;
+    server.await_killed()?;
+    no_rule_is_left()?;
+    let mut byte = [0];
+    let ended = loop {
+        match (&client.stream).read(&mut byte) {
+            Ok(0) => break true,
+            Ok(_) => {}
+            Err(error) => break error.kind() == ErrorKind::ConnectionReset,
+        }
+    };
+    ensure!(ended, "the client was not told");
+    let mut server = restore_detached(server.pid(), &scene.image(), &scene)?;
+    let fresh = Client::connect("127.0.0.1", port)?;
+    fresh.goes_on(server.pid())?;
+    fresh.end()?;
+    server.say("end")?;
+    server.finish()
+}
+
+/// An address that is gone is named, and nothing is created; when it is back, so is the program.
+fn address_that_is_missing() -> Verdict {
+    const ADDRESS: &str = "198.51.100.77";
+    let ip =
+        |verb: &str| Command::new("ip").args(["address", verb, "198.51.100.77/32", "dev", "lo"]).status();
+    needs_root()?;
+    needs(ip("add").is_ok_and(|status| status.success()), "`ip`, and the right to give addresses")?;
+    let scene = Scene::new()?;
+    let (mut server, port) = start(ADDRESS, &scene)?;
+    checkpoint_and_kill(&mut server, &scene.image())?;
+    let _ = ip("del");
+    let refused =
+        rekindle::run(&mut restore(&scene.image(), &["--detach"])?)?.refused(&[5], &[ADDRESS, "TCP"]);
+    let back = ip("add");
+    refused?;
+    ensure!(back?.success(), "the address cannot be given again");
+    let server = restore_detached(server.pid(), &scene.image(), &scene)?;
+    let client = Client::connect(ADDRESS, port)?;
+    let alive = client.goes_on(server.pid()).and_then(|()| end_all(server, vec![client]));
+    let _ = ip("del");
+    alive
+}
