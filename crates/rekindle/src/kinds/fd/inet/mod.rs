@@ -62,6 +62,21 @@ const F_SETFL: i32 = 4;
 /// The ways a socket is shut for both directions.
 const SHUT_BOTH: u32 = 3;
 
+/// Names of protocols (/proc/net/protocols) whose sockets are of this kind.
+const PROTOCOLS: &[&[u8]] =
+    &[b"TCP", b"TCPv6", b"MPTCP", b"MPTCPv6", b"UDP", b"UDPv6", b"UDP-Lite", b"UDPLITEv6"];
+
+/// Those whose sockets are of none, and a sentence for each.
+const FOREIGN: &[(&[&[u8]], &str)] = &[
+    (&[b"RAW", b"RAWv6"], "raw sockets cannot be captured yet"),
+    (&[b"PING", b"PINGv6"], "sockets for ICMP echoes cannot be captured yet"),
+    (&[b"NETLINK"], "netlink sockets cannot be captured yet"),
+    (&[b"PACKET"], "packet sockets cannot be captured: what their rings hold belongs to the kernel"),
+    (&[b"XDP"], "sockets of XDP cannot be captured: their memory belongs to a network device"),
+    (&[b"AF_VSOCK"], "sockets to other virtual machines cannot be captured: their host knows them, too"),
+    (&[b"SCTP", b"SCTPv6"], "SCTP cannot be captured: the kernel does not give out its state"),
+];
+
 impl FdKind for Inet {
     fn name(&self) -> &'static str {
         "inet"
@@ -71,11 +86,12 @@ impl FdKind for Inet {
         if fd.file_type() != libc::S_IFSOCK {
             return Claim::NotMine;
         }
-        match protocol_name(fd, cx.view).as_deref() {
-            Ok(
-                b"TCP" | b"TCPv6" | b"MPTCP" | b"MPTCPv6" | b"UDP" | b"UDPv6" | b"UDP-Lite" | b"UDPLITEv6",
-            ) => {}
-            _ => return Claim::NotMine,
+        let Ok(name) = protocol_name(fd, cx.view) else { return Claim::NotMine };
+        if !PROTOCOLS.contains(&name.as_slice()) {
+            let other = FOREIGN.iter().find(|(names, _)| names.contains(&name.as_slice()));
+            return other.map_or(Claim::NotMine, |(_, why)| {
+                Claim::Refused("socket-kind", why, "let the program close it first")
+            });
         }
         match fetch(fd, cx.view).and_then(|socket| look(socket.as_fd())) {
             Ok(claim) => claim,

@@ -179,9 +179,9 @@ fn find(tree: &TreeView) -> Result<HashMap<u64, Held>, Error> {
             }
         }
     }
-    let met: HashSet<(Address, Address)> = all.values().map(|held: &Held| held.ends.from_beyond()).collect();
+    let met: HashSet<(Address, Address)> = all.values().map(|held: &Held| held.ends.as_beyond()).collect();
     for held in all.values_mut() {
-        held.is_outer = !met.contains(&held.ends.from_here());
+        held.is_outer = !met.contains(&held.ends.as_here());
     }
     Ok(all)
 }
@@ -227,7 +227,7 @@ fn read_once(all: &mut Vec<(u64, Held)>) -> Result<(), Errno> {
     let inner: HashMap<(Address, Address), Stream> = all
         .iter()
         .filter(|(_, held)| !held.is_outer)
-        .map(|(_, held)| (held.ends.from_here(), held.stream()))
+        .map(|(_, held)| (held.ends.as_here(), held.stream()))
         .collect();
     for ((local, peer), stream) in &inner {
         if let Some(other) = inner.get(&(peer.clone(), local.clone())) {
@@ -297,8 +297,8 @@ impl<'a> Reviving<'a> {
             })
             .collect();
         let ends: Vec<Option<Ends>> = connections.iter().map(|(_, record, _)| record.ends()).collect();
-        let met: HashSet<(Address, Address)> = ends.iter().flatten().map(Ends::from_beyond).collect();
-        let is_outer = |own: &Ends| !met.contains(&own.from_here());
+        let met: HashSet<(Address, Address)> = ends.iter().flatten().map(Ends::as_beyond).collect();
+        let is_outer = |own: &Ends| !met.contains(&own.as_here());
         let outer: Vec<Ends> = ends.iter().flatten().filter(|own| is_outer(own)).cloned().collect();
         let lasting = lasting_name(&plan.info);
         let tables = match outer.is_empty() {

@@ -38,12 +38,12 @@ pub(super) struct Ends {
 
 impl Ends {
     /// What a connection is known by, however its addresses are written: its own end, and the other.
-    pub(super) fn from_here(&self) -> (Address, Address) {
+    pub(super) fn as_here(&self) -> (Address, Address) {
         (self.local.plain(), self.peer.plain())
     }
 
     /// What the same connection is known by at its other end.
-    pub(super) fn from_beyond(&self) -> (Address, Address) {
+    pub(super) fn as_beyond(&self) -> (Address, Address) {
         (self.peer.plain(), self.local.plain())
     }
 }
