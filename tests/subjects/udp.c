@@ -28,8 +28,22 @@ int main(void) {
     }
     struct address peer = address_at(four);
     CHECK(connect(shared[1], &peer.any, peer.length) == 0);
+    int member = bound(SOCK_DGRAM, 0, "0.0.0.0", 0), member_port = port_of(member);
+    struct ip_mreqn group = {.imr_ifindex = 1};
+    CHECK(inet_pton(AF_INET, "239.1.2.3", &group.imr_multiaddr) == 1);
+    CHECK(setsockopt(member, SOL_IP, IP_ADD_MEMBERSHIP, &group, sizeof group) == 0);
+    struct ipv6_mreq group6 = {.ipv6mr_interface = 1};
+    CHECK(inet_pton(AF_INET6, "ff05::77", &group6.ipv6mr_multiaddr) == 1);
+    CHECK(setsockopt(mapped, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &group6, sizeof group6) == 0);
 
     save_point();
+
+    int sender = socket(AF_INET, SOCK_DGRAM, 0);
+    struct ip_mreqn out = {.imr_ifindex = 1};
+    CHECK(setsockopt(sender, SOL_IP, IP_MULTICAST_IF, &out, sizeof out) == 0);
+    check_datagrams(sender, member, "239.1.2.3", member_port);
+    CHECK(setsockopt(mapped, SOL_IPV6, IPV6_ADD_MEMBERSHIP, &group6, sizeof group6) == -1 && errno == EADDRINUSE);
+    CHECK(setsockopt(fresh, SOL_IP, IP_DROP_MEMBERSHIP, &group, sizeof group) == -1);
 
     CHECK_EQ(port_of(fresh), 0);
     CHECK_EQ(port_of(four), port);

@@ -9,6 +9,7 @@
 //! All sockets of an image are bound before one listens, as sockets that share a port may only do so while none does.
 //! Connections of TCP are captured and made as a whole, before all others: [`network`].
 
+mod groups;
 pub mod network;
 mod nftables;
 mod options;
@@ -181,6 +182,13 @@ fn look(socket: BorrowedFd<'_>) -> Result<Claim, Errno> {
 }
 
 fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
+    if groups::of(socket).is_err() {
+        return Claim::Refused(
+            "multicast",
+            "it hears only certain sources of a multicast group, which cannot be captured yet",
+            "",
+        );
+    }
     match peek(socket, &mut [0]) {
         Err(Errno::AGAIN) => Claim::Mine,
         _ => Claim::Refused(
@@ -284,6 +292,7 @@ fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error)
         local: local.filter(|address| !has_ended && (!address.is_any() || address.port != 0)),
         peer,
         stream: None,
+        groups: groups::of(socket).map_err(&failed)?,
     })
 }
 
@@ -379,6 +388,7 @@ impl Record {
         if let Some(stream) = &self.stream {
             stream.check()?;
         }
+        groups::check(&self.groups)?;
         if self.shut > SHUT_BOTH || self.backlog > i32::MAX as u32 {
             return Err("its numbers make no sense".into());
         }
@@ -399,14 +409,22 @@ impl Record {
                 self.title()
             ));
         }
+        let any = fresh(self.family, DATAGRAM, UDP);
+        if let Ok(socket) = &any
+            && let Some(name) = groups::missing(&self.groups, socket.as_fd())
+        {
+            return Err(format!(
+                "a {} socket is in a multicast group on the interface {name}, which this machine does not have",
+                self.noun()
+            ));
+        }
         let Some(local) = self.local.as_ref().filter(|local| !local.is_any()) else { return Ok(()) };
         let forced = ["IP_FREEBIND", "IP_TRANSPARENT", "SO_BINDTODEVICE"];
         if self.options.iter().any(|option| forced.contains(&option.name.as_str())) {
             return Ok(());
         }
         let any_port = Address { port: 0, ..local.clone() };
-        let tried = fresh(self.family, DATAGRAM, UDP)
-            .and_then(|socket| rekindle_sys::socket::bind(socket, &any_port.to_bytes()));
+        let tried = any.and_then(|socket| rekindle_sys::socket::bind(socket, &any_port.to_bytes()));
         match tried {
             Ok(()) => Ok(()),
             Err(errno) => Err(format!(
@@ -458,6 +476,11 @@ impl Record {
                 None => "listening".to_owned(),
             };
             batch.step(label, nr::LISTEN, [socket, self.backlog.into()]);
+        }
+        if !self.groups.is_empty()
+            && let Ok(via) = fresh(self.family, DATAGRAM, UDP)
+        {
+            groups::restore(&self.groups, via.as_fd(), socket, batch);
         }
         options::restore(&self.options, When::Settled, socket, batch);
         if !options::reuses_address(&self.options) {

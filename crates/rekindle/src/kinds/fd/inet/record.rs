@@ -1,7 +1,7 @@
 //! The form of an internet socket in the image.
 
 use super::nftables::Ends;
-use super::{options, stream};
+use super::{groups, options, stream};
 use rustix::net::AddressFamily;
 
 /// What is particular to an internet socket.
@@ -46,6 +46,9 @@ pub struct Record {
     /// The connection, for one of TCP that has one.
     #[prost(message, optional, tag = "13")]
     pub stream: Option<stream::Stream>,
+    /// The multicast groups that it is a member of.
+    #[prost(message, repeated, tag = "14")]
+    pub groups: Vec<groups::Membership>,
 }
 
 /// An address and a port (ip(7), ipv6(7)).
