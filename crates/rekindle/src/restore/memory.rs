@@ -231,7 +231,7 @@ impl<'a> Rebuild<'a> {
                     by_file.entry((mapping.file, mapping.needs_writable_file())).or_default().push(index);
                 }
                 Backing::Object if !mapping.shared => {
-                    by_object.entry(mapping.object).or_default().push(index)
+                    by_object.entry(mapping.object).or_default().push(index);
                 }
                 Backing::SharedAnonymous | Backing::Object => {}
             }

@@ -34,7 +34,7 @@ impl FdKind for KernelFile {
             return Claim::NotMine;
         }
         let very_file = format!("/proc/{}/fd/{}", cx.view.pid, fd.fd);
-        let system = rustix::fs::statfs(very_file).map(|system| i64::from(system.f_type));
+        let system = rustix::fs::statfs(very_file).map(|system| system.f_type);
         if !system.is_ok_and(|system| KEPT.contains(&system)) {
             return Claim::NotMine;
         }

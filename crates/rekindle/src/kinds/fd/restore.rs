@@ -100,6 +100,29 @@ struct Own<'a> {
 /// Descriptors beside those of the program that a process may have open at a time.
 const MARGIN: usize = 16;
 
+/// For each group of descriptions that come into being together: the process that opens them.
+fn first_of_groups(
+    descriptions: &[Description],
+    first_user: impl Fn(u32) -> Option<usize>,
+    maker: impl Fn(&Description) -> Option<usize>,
+) -> HashMap<(&str, u64), usize> {
+    let mut of_group: HashMap<(&str, u64), usize> = HashMap::new();
+    for description in descriptions {
+        if let (Some(group), Some(user)) = (description.group(), first_user(description.id)) {
+            let first = of_group.entry(group).or_insert(user);
+            *first = user.min(*first);
+        }
+    }
+    for description in descriptions {
+        // Made by one that has none of them itself, but comes before all that have.
+        let first = description.group().and_then(|group| of_group.get_mut(&group));
+        if let (Some(first), Some(maker)) = (first, maker(description)) {
+            *first = maker.min(*first);
+        }
+    }
+    of_group
+}
+
 impl<'a> Layout<'a> {
     /// That of a plan that has been checked. `sources` are the files that no path leads to: ids of objects, and numbers in
     /// the restorer.
@@ -111,24 +134,10 @@ impl<'a> Layout<'a> {
             }
         }
         let first_user = |id: u32| users.get(&id).and_then(|list| list.first()).map(|(process, _)| *process);
-        let mut of_group: HashMap<(&str, u64), usize> = HashMap::new();
-        for description in descriptions {
-            if let (Some(group), Some(user)) = (description.group(), first_user(description.id)) {
-                let first = of_group.entry(group).or_insert(user);
-                *first = user.min(*first);
-            }
-        }
         let index_of: HashMap<i32, usize> =
             processes.iter().map(|p| p.process.identity.pid).zip(0..).collect();
         let maker = |description: &Description| index_of.get(&description.maker()?).copied();
-        for description in descriptions {
-            // Made by one that has none of them itself, but comes before all that have.
-            if let (Some(first), Some(maker)) =
-                (description.group().and_then(|group| of_group.get_mut(&group)), maker(description))
-            {
-                *first = maker.min(*first);
-            }
-        }
+        let of_group = first_of_groups(descriptions, first_user, maker);
         let used: BTreeSet<i32> = processes
             .iter()
             .flat_map(|process| &process.descriptors)

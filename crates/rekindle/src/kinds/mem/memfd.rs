@@ -44,14 +44,14 @@ fn failed(errno: Errno) -> Error {
 /// The size of a file's pages if they are huge; 0 if not.
 pub(super) fn huge_page(file: &File) -> Result<u64, Error> {
     let system = fstatfs(file).map_err(failed)?;
-    Ok(if i64::from(system.f_type) == HUGETLBFS_MAGIC { system.f_bsize as u64 } else { 0 })
+    Ok(if system.f_type == HUGETLBFS_MAGIC { system.f_bsize as u64 } else { 0 })
 }
 
 impl Record {
     /// Looks at a file; `None` if it is no memfd. `name` is what a link in /proc says of it.
     pub(super) fn read(file: &File, name: &[u8]) -> Result<Option<Self>, Error> {
         let Some(name) = name.strip_prefix(PREFIX) else { return Ok(None) };
-        let system = i64::from(fstatfs(file).map_err(failed)?.f_type);
+        let system = fstatfs(file).map_err(failed)?.f_type;
         if ![TMPFS_MAGIC, HUGETLBFS_MAGIC].contains(&system) {
             return Ok(None);
         }
