@@ -8,7 +8,8 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rekindle_tests::itinerary::{ITINERARIES, at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
-use rekindle_tests::rekindle::{restore_detached, system_v_ids_in};
+use rekindle_tests::rekindle::exit::FAILED;
+use rekindle_tests::rekindle::{self, FAULT, restore, restore_detached, system_v_ids_in};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
@@ -51,11 +52,19 @@ fn made_again(name: &str) -> Verdict {
     };
     let scene = Scene::new()?;
     let pid = checkpointed(subject, &scene)?;
-    for (kind, ids) in system_v_ids_in(&scene.image())? {
-        for id in ids {
-            // One that had been removed by the program is gone already.
-            Command::new("ipcrm").args([kind, &id.to_string()]).stderr(Stdio::null()).status()?;
-        }
+    let objects = system_v_ids_in(&scene.image())?;
+    let remove = |kind: &str, id: i64| {
+        let mut command = Command::new("ipcrm");
+        command.args([kind, &id.to_string()]).stderr(Stdio::null()).status()
+    };
+    let all = || objects.iter().flat_map(|(kind, ids)| ids.iter().map(move |id| (*kind, *id)));
+    for (kind, id) in all() {
+        remove(kind, id)?; // one that had been removed by the program is gone already
+    }
+    let mut failing = restore(&scene.image(), &["--detach"])?;
+    rekindle::run(failing.env(FAULT, "restore-registers:error"))?.refused(&[FAILED], &["injected"])?;
+    for (kind, id) in all() {
+        ensure!(!remove(kind, id)?.success(), "a restore that failed has left {kind} {id}");
     }
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
 }

@@ -137,8 +137,9 @@ impl Record {
     }
 
     fn is(&self, found: &Segment) -> bool {
-        let key = if self.removed { libc::IPC_PRIVATE } else { self.key };
-        (found.key, found.size, found.cuid, found.cgid) == (key, self.size, self.cuid, self.cgid)
+        // One that is removed loses its key; a restore that was killed may have left it with the key.
+        let has_key = found.key == self.key || (self.removed && found.key == libc::IPC_PRIVATE);
+        has_key && (found.size, found.cuid, found.cgid) == (self.size, self.cuid, self.cgid)
     }
 
     fn key_is_free(&self) -> Result<(), String> {
