@@ -8,14 +8,16 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rekindle_tests::itinerary::{ITINERARIES, at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
+use rekindle_tests::program::await_gone;
 use rekindle_tests::rekindle::exit::FAILED;
-use rekindle_tests::rekindle::{self, FAULT, restore, restore_detached, system_v_ids_in};
+use rekindle_tests::rekindle::{self, FAULT, pids_in, restore, restore_detached, system_v_ids_in};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
 use rekindle_tests::terminal;
 use rekindle_tests::trial::{Trouble, Verdict, run, trial};
 use rekindle_tests::{ensure, fail};
+use rustix::process::Pid;
 
 fn main() -> ExitCode {
     let mut trials: Vec<Trial> = vec![
@@ -63,6 +65,9 @@ fn made_again(name: &str) -> Verdict {
     }
     let mut failing = restore(&scene.image(), &["--detach"])?;
     rekindle::run(failing.env(FAULT, "restore-registers:error"))?.refused(&[FAILED], &["injected"])?;
+    for pid in pids_in(&scene.image())?.into_iter().filter_map(Pid::from_raw) {
+        await_gone(pid)?;
+    }
     for (kind, id) in all() {
         ensure!(!remove(kind, id)?.success(), "a restore that failed has left {kind} {id}");
     }
