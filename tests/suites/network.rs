@@ -5,6 +5,7 @@
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         trial("network::failed_restores", failed_restores),
         trial("network::half_closed", half_closed),
         trial("network::given_up", given_up),
+        trial("network::redis", redis),
         trial("network::address_that_is_missing", address_that_is_missing),
     ])
 }
@@ -283,6 +285,39 @@ fn given_up() -> Verdict {
     fresh.end()?;
     server.say("end")?;
     server.finish()
+}
+
+/// A real server and a client that is connected to it all the time.
+fn redis() -> Verdict {
+    needs_root()?;
+    let mut places = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"].into_iter().map(Path::new);
+    let Some(server) = places.find(|path| path.exists()) else {
+        return needs(false, "redis-server");
+    };
+    let scene = Scene::new()?;
+    scene.images()?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port().to_string();
+    let arguments = ["--port", &port, "--bind", "127.0.0.1", "--save", "", "--logfile", "log"];
+    let mut server = Program::start(server, &arguments, &scene)?;
+    let pid = server.pid();
+    let connect = || Ok(TcpStream::connect(format!("127.0.0.1:{port}")).ok());
+    let mut client = Deadline::step("redis to listen").until(&[pid], connect)?;
+    for round in 1..=3 {
+        ensure!(ask(&mut client, "INCR rounds")? == format!(":{round}\r\n"), "redis has lost count");
+        checkpoint_and_kill(&mut server, &scene.image())?;
+        server = restore_detached(pid, &scene.image(), &scene)?;
+    }
+    let mut other = TcpStream::connect(format!("127.0.0.1:{port}"))?;
+    ensure!(ask(&mut other, "INCR rounds")? == ":4\r\n", "a new client finds another count");
+    ensure!(ask(&mut client, "PING")? == "+PONG\r\n", "redis does not answer any more");
+    Ok(())
+}
+
+fn ask(client: &mut TcpStream, words: &str) -> Verdict<String> {
+    client.write_all(format!("{words}\r\n").as_bytes())?;
+    let mut answer = [0; 64];
+    let count = client.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..count]).into_owned())
 }
 
 /// An address that is gone is named, and nothing is created; when it is back, so is the program.
