@@ -42,6 +42,7 @@ pub mod features;
 pub mod inspect;
 mod json;
 pub mod kinds;
+mod parallel;
 pub mod record;
 pub mod refusal;
 pub mod restore;

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::kinds::fd::terminal::Terminals;
 use crate::kinds::fd::unix::Sockets;
 use crate::kinds::process::zombie;
+use crate::parallel;
 use crate::ties::{Member, Ties};
 use crate::waits::Wait;
 use rekindle_procfs as procfs;
@@ -19,8 +20,8 @@ use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
 use rekindle_sys::Errno;
 use rekindle_sys::fs::{open_flags as o, read_whole};
-use rekindle_tracee::FrozenTree;
 use rekindle_tracee::tree::children_of;
+use rekindle_tracee::{Frozen, FrozenTree};
 use rustix::fs::CWD;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
@@ -91,10 +92,8 @@ impl TreeView {
 
     /// That of a tree that stands still.
     pub fn of_frozen(tree: &FrozenTree) -> Result<Self, Error> {
-        let mut processes = Vec::with_capacity(tree.processes().len());
-        for frozen in tree.processes() {
-            processes.push(ProcessView::read(frozen.pid())?);
-        }
+        let pids: Vec<i32> = tree.processes().iter().map(Frozen::pid).collect();
+        let processes = parallel::map(&pids, |pid, _: &mut ()| ProcessView::read(*pid))?;
         let zombies =
             tree.zombies().iter().map(|pid| zombie::Record::read(*pid)).collect::<Result<_, _>>()?;
         Ok(Self::of(processes, zombies))

@@ -23,11 +23,13 @@ use crate::fault;
 use crate::kinds::fd;
 use crate::kinds::fd::inet::network::{Lock, Network};
 use crate::kinds::mem::file::FileTable;
+use crate::kinds::mem::inherit::PageTable;
 use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};
 use crate::kinds::process::Process;
 use crate::kinds::semaphores;
 use crate::kinds::task::Task;
+use crate::parallel;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
 use crate::stage::{CheckpointStage, Say};
@@ -433,23 +435,32 @@ fn find_inherited(
 ) -> Result<Vec<HashMap<u64, Vec<inherit::Saved>>>, Error> {
     let place: HashMap<i32, usize> =
         tree.processes.iter().enumerate().map(|(index, view)| (view.pid, index)).collect();
-    let mut all = vec![HashMap::new(); processes.len()];
-    let mut donor_table: Option<(usize, inherit::PageTable)> = None;
+    let mut heirs = Vec::new();
     for (index, view) in tree.processes.iter().enumerate() {
         let donor = tree.donor(view.pid).and_then(|donor| place.get(&donor)).filter(|donor| **donor < index);
-        let Some(donor) = donor.copied() else { continue };
-        if processes[index].mappings.is_empty() || processes[donor].mappings.is_empty() {
-            continue;
+        let has_memory = |index: usize| !processes[index].mappings.is_empty();
+        heirs.extend(
+            donor.filter(|donor| has_memory(index) && has_memory(**donor)).map(|donor| (index, *donor)),
+        );
+    }
+    let differences = parallel::map(&heirs, |(index, donor), table: &mut Option<(usize, PageTable)>| {
+        if table.as_ref().is_none_or(|(of, _)| of != donor) {
+            *table = Some((*donor, PageTable::open(tree.processes[*donor].pid)?));
         }
-        let (before, from_here) = processes.split_at_mut(index);
-        if donor_table.as_ref().is_none_or(|(of, _)| *of != donor) {
-            donor_table = Some((donor, inherit::PageTable::open(tree.processes[donor].pid)?));
+        let Some((_, theirs)) = table else { return Ok(Vec::new()) };
+        let ours = PageTable::open(tree.processes[*index].pid)?;
+        let mut inherited = Vec::new();
+        for (number, mapping) in processes[*index].mappings.iter().enumerate() {
+            if let Some(from) = inherit::donor_of(mapping, &processes[*donor].mappings) {
+                inherited.push((number, inherit::difference((&ours, mapping), (theirs, from))?));
+            }
         }
-        let Some((_, theirs)) = &donor_table else { continue };
-        let ours = inherit::PageTable::open(view.pid)?;
-        for mapping in &mut from_here[0].mappings {
-            let Some(from) = inherit::donor_of(mapping, &before[donor].mappings) else { continue };
-            let difference = inherit::difference((&ours, mapping), (theirs, from))?;
+        Ok(inherited)
+    })?;
+    let mut all = vec![HashMap::new(); processes.len()];
+    for ((index, _), inherited) in heirs.into_iter().zip(differences) {
+        for (number, difference) in inherited {
+            let mapping = &mut processes[index].mappings[number];
             mapping.inherited = true;
             mapping.dropped =
                 difference.dropped.iter().flat_map(|(start, end)| [*start, end - start]).collect();

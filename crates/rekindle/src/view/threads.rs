@@ -24,7 +24,7 @@ pub(super) fn read(pid: i32) -> Result<Vec<ThreadView>, Error> {
     let mut tids = rekindle_tracee::freeze::thread_ids(pid).map_err(|_| Error::NoSuchProcess { pid })?;
     tids.sort_unstable();
     let dir = open_directory(CWD, &format!("/proc/{pid}/task")).map_err(|_| Error::NoSuchProcess { pid })?;
-    let readers = tids.len().div_ceil(THREADS_PER_READER).min(available_processors());
+    let readers = tids.len().div_ceil(THREADS_PER_READER).min(crate::parallel::processors());
     let parts = tids.chunks(tids.len().div_ceil(readers.max(1)).max(1));
     let mut views = Vec::with_capacity(tids.len());
     std::thread::scope(|scope| {
@@ -40,10 +40,6 @@ pub(super) fn read(pid: i32) -> Result<Vec<ThreadView>, Error> {
         }
         Ok(views)
     })
-}
-
-fn available_processors() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn read_part(pid: i32, dir: &OwnedFd, tids: &[i32]) -> Result<Vec<ThreadView>, Error> {

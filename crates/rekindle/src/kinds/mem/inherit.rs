@@ -15,6 +15,7 @@ use rekindle_procfs::pagemap;
 use rekindle_sys::PAGE_SIZE;
 use rekindle_sys::vm::{self, PageFilter, PageIs};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -83,12 +84,14 @@ pub struct PageTable {
     pid: i32,
     pagemap: File,
     mem: File,
-    /// What was read last: from which address on. A donor has many heirs, which ask for the same.
-    window: RefCell<(u64, Vec<u8>)>,
+    /// Entries that have been read, by the address of the first. A donor has many heirs, which ask for the same.
+    windows: RefCell<HashMap<u64, Vec<u8>>>,
 }
 
 /// Pages whose entries are read at a time: 1 MiB of entries.
 const WINDOW: u64 = 1 << 17;
+/// Bytes of entries that are kept of a process.
+const WINDOWS_MAX: usize = 4 << 20;
 
 impl PageTable {
     /// That of a process.
@@ -96,7 +99,7 @@ impl PageTable {
         let open = |name: &str| {
             File::open(format!("/proc/{pid}/{name}")).map_err(|error| Error::proc(pid, name, error))
         };
-        Ok(Self { pid, pagemap: open("pagemap")?, mem: open("mem")?, window: RefCell::default() })
+        Ok(Self { pid, pagemap: open("pagemap")?, mem: open("mem")?, windows: RefCell::default() })
     }
 
     /// The ranges that hold pages of its own.
@@ -119,16 +122,20 @@ impl PageTable {
 
     /// Gives `with` the entries of a range, no longer than a window.
     fn entries<T>(&self, (start, end): Range, with: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
-        let mut window = self.window.borrow_mut();
+        let mut windows = self.windows.borrow_mut();
         let len = ((end - start) / PAGE_SIZE * 8) as usize;
-        if window.0 != start || window.1.len() != len {
-            window.1.resize(len, 0);
+        let known: usize = windows.values().map(Vec::len).sum();
+        if windows.get(&start).is_none_or(|window| window.len() != len) {
+            if known + len > WINDOWS_MAX {
+                windows.clear();
+            }
+            let mut window = vec![0; len];
             let offset = start / PAGE_SIZE * 8;
-            let read = self.pagemap.read_exact_at(&mut window.1, offset);
+            let read = self.pagemap.read_exact_at(&mut window, offset);
             read.map_err(|error| Error::proc(self.pid, "pagemap", error))?;
-            window.0 = start;
+            windows.insert(start, window);
         }
-        Ok(with(&window.1))
+        Ok(with(windows.get(&start).map_or(&[], Vec::as_slice)))
     }
 
     fn page(&self, address: u64) -> Result<[u8; PAGE_SIZE as usize], Error> {
