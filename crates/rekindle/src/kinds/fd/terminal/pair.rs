@@ -4,7 +4,7 @@ use super::super::fetch::fetch;
 use super::super::{Claim, Survey};
 use super::index_of_master;
 use super::record::{Pair, Settings, Slave};
-use super::unread::{Ends, HELD_MAX, copy, may_feed, open_slave, state};
+use super::unread::{Ends, HELD_MAX, copy, may_feed, open_slave, state, turn};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView};
 use rekindle_sys::Result as Kernel;
@@ -56,6 +56,7 @@ pub(super) fn capture(fd: &FdView, view: &ProcessView, index: u32, has_slave: bo
 }
 
 fn read(fd: &FdView, view: &ProcessView, index: u32, has_slave: bool) -> Kernel<Pair> {
+    let _turn = turn()?;
     let master = fetch(fd, view)?;
     let modes = tty::settings(&master)?;
     let locked = tty::ask(&master, Ask::Locked)? != 0;

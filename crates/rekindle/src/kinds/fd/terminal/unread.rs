@@ -25,6 +25,7 @@ use rustix::fs::OFlags;
 use rustix::time::Timespec;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::time::Duration;
 
 /// Both ends, as we hold them.
 pub(super) struct Ends<'a> {
@@ -113,6 +114,23 @@ pub(super) fn copy(ends: &Ends<'_>) -> Result<Unread> {
     prost::Message::decode(bytes.as_slice()).map_err(|_| Errno::IO)
 }
 
+/// Lets helpers work one after the other: that of a supervisor that was killed may still be at it, and settings are what it
+/// needs then. It has the lock as long as it is there, as it was born with the description.
+pub(super) fn turn() -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let lock = rustix::fs::open("/dev/pts", flags, rustix::fs::Mode::empty())?;
+    for _ in 0..PATIENCE_MS {
+        match rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(1)),
+            result => return result.map(|()| lock),
+        }
+    }
+    Err(Errno::TIMEDOUT)
+}
+
+/// How long others may take to be done with what takes them a millisecond.
+const PATIENCE_MS: u32 = 2000;
+
 /// In the helper, which nothing but its own end keeps from coming to the end of this.
 fn take_and_put_back(ends: &Ends<'_>) -> Result<Unread> {
     let output = ends.take_output();
@@ -198,9 +216,17 @@ impl Ends<'_> {
             }
         };
         tty::set_settings(self.master, &self.modes_with(&[(OFLAG, self.word(OFLAG) & !OPOST)], &[]))?;
-        let mut left = rest;
+        let (mut left, mut patience) = (rest, PATIENCE_MS);
         while !left.is_empty() {
-            let count = rustix::io::write(slave, left)?;
+            let count = match rustix::io::write(slave, left) {
+                // What has been read is given free by a worker of the kernel.
+                Err(Errno::AGAIN) if patience > 0 => {
+                    patience -= 1;
+                    std::thread::sleep(Duration::from_millis(1));
+                    continue;
+                }
+                result => result?,
+            };
             left = left.get(count..).unwrap_or_default();
         }
         tty::set_settings(self.master, &self.modes)
