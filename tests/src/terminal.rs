@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
@@ -15,7 +15,7 @@ use crate::family::descendants;
 use crate::program::{Process, await_gone};
 use crate::rekindle::{self, checkpoint};
 use crate::trial::{Context, Trouble, Verdict};
-use crate::{ensure, fail};
+use crate::{compile, ensure, fail};
 
 /// The right to have names of terminals free for a while: pseudo-terminals get the lowest free index, so tests that need
 /// theirs back take turns, on the whole machine.
@@ -24,6 +24,14 @@ pub fn turn() -> Verdict<File> {
     let file = OpenOptions::new().create(true).append(true).open(path)?;
     file.lock()?;
     Ok(file)
+}
+
+/// A program in PATH.
+pub fn find(name: &str) -> Verdict<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Trouble::Needs(name.to_owned()))
 }
 
 /// A terminal with a program on it that leads a session there.
@@ -44,8 +52,9 @@ impl Terminal {
         let name = ptsname(&master, Vec::new())?;
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
         let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty())?;
-        let mut command = Command::new("setsid");
-        command.arg("--ctty").arg(program).args(arguments).current_dir(directory);
+        // Without what this process has been left by whoever started it.
+        let mut command = Command::new(compile::tool("start")?);
+        command.arg(find("setsid")?).arg("--ctty").arg(program).args(arguments).current_dir(directory);
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.env("LC_ALL", "C").env("TERM", "xterm").env("PS1", "$ ").env("HOME", directory);
         command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(OwnedFd::try_clone(&slave)?);

@@ -2,7 +2,7 @@
 //! typing the command at a shell.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
 use rekindle_tests::deadline::Deadline;
@@ -11,9 +11,9 @@ use rekindle_tests::program::await_gone;
 use rekindle_tests::rekindle::{self, checkpoint, restore};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::subjects::TTY_STREAM;
-use rekindle_tests::terminal::{LineEditing, Terminal, turn};
-use rekindle_tests::trial::{Context as _, Trouble, Verdict, run_one_at_a_time, trial};
-use rekindle_tests::{ensure, fail};
+use rekindle_tests::terminal::{LineEditing, Terminal, find, turn};
+use rekindle_tests::trial::{Context as _, Verdict, run_one_at_a_time, trial};
+use rekindle_tests::{compile, ensure, fail};
 use rustix::process::Pid;
 
 fn main() -> ExitCode {
@@ -42,13 +42,6 @@ const LARGER: (u16, u16) = (33, 100);
 const BASH: [&str; 3] = ["--norc", "--noprofile", "-i"];
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
-
-fn find(name: &str) -> Verdict<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| Trouble::Needs(name.to_owned()))
-}
 
 /// A shell on a terminal, at which a restore is typed; it tells how that has ended.
 fn restoring_shell(scene: &Scene) -> Verdict<Terminal> {
@@ -250,7 +243,8 @@ fn tmux() -> Verdict {
     let tmux = find("tmux")?;
     let socket = scene.directory().join("socket");
     let tell = |arguments: &[&str]| -> Verdict<String> {
-        let mut command = Command::new(&tmux);
+        let mut command = Command::new(compile::tool("start")?);
+        command.arg(&tmux);
         command
             .arg("-S")
             .arg(&socket)

@@ -288,10 +288,10 @@ impl<'a> Nest<'a> {
     /// Process groups that were in the foreground of their terminals are so again.
     fn set_foregrounds(&mut self) -> Result<(), Error> {
         let plan = self.plan;
+        let members = plan.members();
         for process in &plan.processes {
             let (identity, terminal) = (&process.process.identity, &process.process.controlling_terminal);
             let is_there = |group: &i32| {
-                let members = plan.members();
                 members.iter().any(|member| member.pgid == *group && member.sid == identity.pid)
             };
             if identity.sid == identity.pid
