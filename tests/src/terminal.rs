@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,6 +49,7 @@ impl Terminal {
             .map_err(|errno| Trouble::Needs(format!("pseudo-terminals ({errno})")))?;
         grantpt(&master)?;
         unlockpt(&master)?;
+        set_size(&master, size)?;
         let name = ptsname(&master, Vec::new())?;
         let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY | rustix::fs::OFlags::CLOEXEC;
         let slave = rustix::fs::open(name.as_c_str(), flags, rustix::fs::Mode::empty())?;
@@ -60,10 +61,7 @@ impl Terminal {
         command.stdin(slave.try_clone()?).stdout(slave.try_clone()?).stderr(OwnedFd::try_clone(&slave)?);
         let child = command.spawn().context("starting setsid(1)")?;
         drop((command, slave));
-        let this =
-            Self { master: master.into(), program: Process::of(Pid::from_child(&child))?, seen: Vec::new() };
-        this.resize(size)?;
-        Ok(this)
+        Ok(Self { master: master.into(), program: Process::of(Pid::from_child(&child))?, seen: Vec::new() })
     }
 
     /// The program that leads its session.
@@ -73,9 +71,8 @@ impl Terminal {
     }
 
     /// Makes the window larger or smaller.
-    pub fn resize(&self, (rows, columns): (u16, u16)) -> Verdict {
-        let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        Ok(tcsetwinsize(&self.master, size)?)
+    pub fn resize(&self, size: (u16, u16)) -> Verdict {
+        set_size(&self.master, size)
     }
 
     /// Presses keys.
@@ -142,6 +139,11 @@ impl Terminal {
         ensure!(status.exit_status() == Some(0), "it ended with {status:?}");
         Ok(())
     }
+}
+
+fn set_size(terminal: impl AsFd, (rows, columns): (u16, u16)) -> Verdict {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    Ok(tcsetwinsize(terminal, size)?)
 }
 
 /// Who edits lines.

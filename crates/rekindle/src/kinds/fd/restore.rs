@@ -173,14 +173,13 @@ impl<'a> Layout<'a> {
         let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
         let by_id = descriptions.iter().map(|description| (description.id, description)).collect();
-        let handed = BTreeMap::new();
         Self {
             descriptions,
             processes,
             by_id,
             places,
             kept,
-            handed,
+            handed: BTreeMap::new(),
             parking,
             seconds,
             landing,
