@@ -47,8 +47,11 @@ fn main() -> ExitCode {
 /// How a worker is started.
 type Start = fn(&Scene) -> Verdict<Worker>;
 
-/// What sweeps go over: its name, how it is started, and how many instants are tried.
-const SUBJECTS: [(&str, Start, fn() -> u64); 2] =
+/// What a sweep goes over: its name, how it is started, and how many instants are tried.
+type Sweep = (&'static str, Start, fn() -> u64);
+
+/// All sweeps.
+const SUBJECTS: [Sweep; 2] =
     [("process", Worker::start, instants), ("tree", Worker::start_tree, || instants().div_ceil(2))];
 
 /// How many instants a sweep tries.
