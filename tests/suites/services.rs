@@ -1,0 +1,195 @@
+//! Real services, unprepared: each killed and restored three times in a row, and asked through its own interface each time.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rekindle_tests::deadline::{Deadline, STEP};
+use rekindle_tests::program::Program;
+use rekindle_tests::rekindle::{checkpoint_and_kill, restore_detached};
+use rekindle_tests::scene::Scene;
+use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run_one_at_a_time, trial};
+use rekindle_tests::{ensure, fail};
+
+/// How often each is killed and restored.
+const TIMES: u64 = 3;
+
+fn main() -> ExitCode {
+    run_one_at_a_time(vec![
+        trial("nginx_with_workers", nginx),
+        trial("redis_saving_in_the_background", redis),
+        trial("ssh_agent", ssh_agent),
+    ])
+}
+
+/// Kills and restores it; `check` finds it as it should be each time.
+fn again_and_again(
+    mut program: Program,
+    scene: &Scene,
+    mut check: impl FnMut(&Program) -> Verdict,
+) -> Verdict<Program> {
+    scene.images()?;
+    check(&program).context("before")?;
+    for time in 1..=TIMES {
+        let pid = program.pid();
+        checkpoint_and_kill(&mut program, &scene.image()).context(format!("checkpoint {time}"))?;
+        program = restore_detached(pid, &scene.image(), scene).context(format!("restore {time}"))?;
+        check(&program).context(format!("after restore {time}"))?;
+    }
+    Ok(program)
+}
+
+fn find(name: &str) -> Verdict<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    let found = path.map(|directory| directory.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Trouble::Needs(name.to_owned()))
+}
+
+/// Waits until `ask` gets an answer.
+fn await_service<T>(program: &Program, mut ask: impl FnMut() -> Verdict<T>) -> Verdict<T> {
+    Deadline::step("the service to answer").until(&[program.pid()], || {
+        ensure!(!program.our_child().ends_within(Duration::ZERO)?, "it has ended{}", program.errors());
+        Ok(ask().ok())
+    })
+}
+
+// ---- nginx
+
+/// A master and two workers. Each time it is told to take up its configuration anew, which makes new workers.
+fn nginx() -> Verdict {
+    needs_root()?;
+    let executable = find("nginx")?;
+    let scene = Scene::new()?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let directory = scene.directory();
+    fs::write(directory.join("page"), "a page of text\n".repeat(10_000))?;
+    let here = directory.display();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
+    let temporary: String = temporary.iter().map(|of| format!("{of}_temp_path {here}/{of}; ")).collect();
+    let configuration = format!(
+        "user root; daemon off; worker_processes 2; pid {here}/pid; error_log {here}/errors; events {{}} \
+         http {{ access_log {here}/accesses; {temporary} server {{ listen 127.0.0.1:{port}; root {here}; }} }}"
+    );
+    fs::write(directory.join("configuration"), configuration)?;
+    let arguments = ["-c".to_owned(), format!("{here}/configuration"), "-p".to_owned(), here.to_string()];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let program = Program::start(&executable, &arguments, &scene)?;
+    await_service(&program, || get(port))?;
+    again_and_again(program, &scene, |program| {
+        for _ in 0..8 {
+            ensure!(get(port)? == 150_000, "the page has another length");
+        }
+        let workers = children(program);
+        ensure!(workers.len() >= 2, "it has workers {workers:?}");
+        program.our_child().signal(rustix::process::Signal::HUP)?;
+        await_service(program, || {
+            let now = children(program);
+            let all_new = now.len() == 2 && now.iter().all(|pid| !workers.contains(pid));
+            if all_new { Ok(()) } else { fail!("not yet") }
+        })
+    })?;
+    Ok(())
+}
+
+/// The length of the page that a server sends.
+fn get(port: u16) -> Verdict<usize> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.set_read_timeout(Some(STEP))?;
+    stream.write_all(b"GET /page HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let Some((_, page)) = answer.split_once("\r\n\r\n") else { fail!("the server says '{answer}'") };
+    Ok(page.len())
+}
+
+fn children(program: &Program) -> Vec<String> {
+    let pid = program.pid().as_raw_nonzero();
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+// ---- redis
+
+/// While a child of it writes what it holds, slowly, it is killed and restored; the child comes to its end in its last life.
+fn redis() -> Verdict {
+    const KEYS: usize = 10_000;
+    let executable = find("redis-server")?;
+    let scene = Scene::new()?;
+    let directory = scene.directory();
+    let socket = directory.join("socket");
+    let arguments = ["--port", "0", "--unixsocket", "socket", "--save", "", "--dir", "."];
+    let program = Program::start(&executable, &arguments, &scene)?;
+    await_service(&program, || ask(&socket, "PING"))?;
+    for key in 0..KEYS {
+        ask(&socket, &format!("SET key{key} value{key}"))?;
+    }
+    ask(&socket, "CONFIG SET rdb-key-save-delay 600")?; // microseconds a key
+    ask(&socket, "BGSAVE")?;
+    let mut round = 0;
+    let program = again_and_again(program, &scene, |program| {
+        ensure!(children(program).len() == 1, "it is not saving");
+        ensure!(ask(&socket, "PING")? == "+PONG", "it does not answer");
+        ensure!(ask(&socket, &format!("STRLEN key{}", KEYS - 1))? == ":9", "a key is lost");
+        ensure!(ask(&socket, "INCR rounds")? == format!(":{}", round + 1), "a round is lost");
+        round += 1;
+        Ok(())
+    })?;
+    await_service(&program, || if children(&program).is_empty() { Ok(()) } else { fail!("not yet") })?;
+    let info = await_service(&program, || match ask(&socket, "INFO persistence")? {
+        info if info.contains("rdb_bgsave_in_progress:0") => Ok(info),
+        _ => fail!("not yet"),
+    })?;
+    ensure!(info.contains("rdb_last_bgsave_status:ok"), "the save failed: {info}");
+    let saved = fs::read(directory.join("dump.rdb"))?;
+    ensure!(saved.starts_with(b"REDIS") && saved.len() > KEYS * 10, "{} bytes were saved", saved.len());
+    Ok(())
+}
+
+/// One command, inline, and its answer: a line, or a text whose length is told before (its protocol, RESP).
+fn ask(socket: &Path, command: &str) -> Verdict<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(STEP))?;
+    stream.write_all(format!("{command}\r\n").as_bytes())?;
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line)?;
+    let line = line.trim_end().to_owned();
+    ensure!(!line.is_empty() && !line.starts_with('-'), "told '{command}', it says '{line}'");
+    let Some(length) = line.strip_prefix('$').and_then(|length| length.parse::<usize>().ok()) else {
+        return Ok(line);
+    };
+    let mut text = vec![0; length];
+    stream.read_exact(&mut text)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
+// ---- ssh-agent
+
+/// It holds a key in locked memory, and is asked to sign with it.
+fn ssh_agent() -> Verdict {
+    let (agent, add, keygen) = (find("ssh-agent")?, find("ssh-add")?, find("ssh-keygen")?);
+    let scene = Scene::new()?;
+    let directory = scene.directory();
+    let run = |program: &Path, arguments: &[&str]| -> Verdict<String> {
+        let mut command = Command::new(program);
+        command.args(arguments).env("SSH_AUTH_SOCK", "socket").env_remove("SSH_ASKPASS");
+        let output = command.current_dir(&directory).stdin(Stdio::null()).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{} {arguments:?}: {errors}", program.display());
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    run(&keygen, &["-q", "-t", "ed25519", "-N", "", "-f", "key"])?;
+    let program = Program::start(&agent, &["-D", "-a", "socket"], &scene)?;
+    await_service(&program, || run(&add, &["-q", "key"]))?;
+    fs::remove_file(directory.join("key"))?; // from now on the agent alone has it
+    again_and_again(program, &scene, |_| {
+        ensure!(run(&add, &["-l"])?.contains("ED25519"), "the agent has lost the key");
+        run(&add, &["-T", "key.pub"]).map(drop)
+    })?;
+    Ok(())
+}
