@@ -269,3 +269,7 @@ pub const LEADER_ENDS: [Subject; 2] = [
     subject("leader_ends", "leader_ends.c"),
     subject("leader_of_child_ends", "leader_ends.c").started(&["child"]),
 ];
+
+/// Its child is inside vfork(2), for a while and for ever.
+pub const IN_VFORK: [Subject; 2] =
+    [subject("vfork", "vfork.c"), subject("vfork_forever", "vfork.c").started(&["forever"])];

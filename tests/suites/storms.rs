@@ -1,5 +1,6 @@
-//! Programs whose processes or threads come and go without pause, checkpointed again and again while they do: never does it
-//! fail, and the program goes on, none of its children lost, none of them ended otherwise than it should.
+//! Programs that are hard to stop. Those whose processes or threads come and go without pause, checkpointed again and again while they do: never does it
+//! fail, and the program goes on, none of its children lost, none of them ended otherwise than it should. And those inside
+//! vfork(2), which cannot be stopped until it is over.
 
 use std::fs;
 use std::path::Path;
@@ -9,14 +10,18 @@ use std::time::Duration;
 use rekindle_tests::deadline::Deadline;
 use rekindle_tests::program::Program;
 use rekindle_tests::random::{Random, number_from_env};
+use rekindle_tests::rekindle::exit::{FAILED, REFUSED};
 use rekindle_tests::rekindle::{self, checkpoint, checkpoint_and_kill, restore_detached};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::subjects::STORMS;
+use rekindle_tests::subjects::{IN_VFORK, STORMS};
 use rekindle_tests::trial::{Context as _, Verdict, run_one_at_a_time, trial};
 use rekindle_tests::{ensure, subjects::Subject};
 
 fn main() -> ExitCode {
-    let mut trials = Vec::new();
+    let mut trials = vec![
+        trial("vfork::waited_for", vfork_waited_for),
+        trial("vfork::without_end_is_refused", vfork_without_end_is_refused),
+    ];
     for storm in STORMS {
         trials.push(trial(format!("{}::control", storm.name), || left_alone(storm)));
         trials.push(trial(format!("{}::checkpointed_while_it_goes_on", storm.name), || checkpointed(storm)));
@@ -87,5 +92,32 @@ fn killed_and_restored(storm: &Subject) -> Verdict {
         program = restore_detached(pid, &scene.image(), &scene).context(&step)?;
         goes_on(&program, &scene).context(&step)?;
     }
+    program.go_on(Duration::ZERO)
+}
+
+fn in_vfork(subject: &Subject, scene: &Scene) -> Verdict<Program> {
+    scene.images()?;
+    let mut program = Program::start(&subject.executable()?, subject.arguments, scene)?;
+    let line = program.line()?;
+    ensure!(line == "in vfork", "it says '{line}'");
+    Ok(program)
+}
+
+/// The checkpoint waits until the child's child has executed its program.
+fn vfork_waited_for() -> Verdict {
+    let scene = Scene::new()?;
+    let mut program = in_vfork(&IN_VFORK[0], &scene)?;
+    let pid = program.pid();
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// When that takes too long it is given up, which says who could not be stopped; the program goes on.
+fn vfork_without_end_is_refused() -> Verdict {
+    let scene = Scene::new()?;
+    let program = in_vfork(&IN_VFORK[1], &scene)?;
+    let mut command = checkpoint(program.pid(), &scene.image(), &["--kill", "--timeout", "1"])?;
+    rekindle::run(&mut command)?.refused(&[FAILED, REFUSED], &["vfork", "1 s"])?;
+    scene.no_image_left()?;
     program.go_on(Duration::ZERO)
 }

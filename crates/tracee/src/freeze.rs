@@ -274,8 +274,12 @@ fn stopped(tid: i32, sig: i32) -> Result<Look> {
 const SIGTRAP: i32 = 5;
 
 fn does_not_stop(tid: i32, timeout: Duration) -> TraceeError {
-    let wchan = std::fs::read_to_string(format!("/proc/{tid}/wchan")).unwrap_or_default();
-    TraceeError::DoesNotStop { tid, seconds: timeout.as_secs(), wchan }
+    let mut wchan = std::fs::read_to_string(format!("/proc/{tid}/wchan")).unwrap_or_default();
+    // Where a parent sleeps in vfork(2), and nobody else (kernel/fork.c).
+    if ["kernel_clone", "wait_for_vfork_done"].contains(&wchan.as_str()) {
+        wchan.push_str(": vfork, until its child executes a program or ends");
+    }
+    TraceeError::DoesNotStop { tid, seconds: timeout.as_millis().div_ceil(1000) as u64, wchan }
 }
 
 /// Makes a task that our stop threw out of a system call with `EINTR` execute the call again. Gives the registers that
