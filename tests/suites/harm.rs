@@ -47,11 +47,11 @@ fn main() -> ExitCode {
 /// How a worker is started.
 type Start = fn(&Scene) -> Verdict<Worker>;
 
-/// What a sweep goes over: its name, how it is started, and how many instants are tried.
-type Sweep = (&'static str, Start, fn() -> u64);
+/// A name, how it is started, and how many instants are tried.
+type Swept = (&'static str, Start, fn() -> u64);
 
-/// All sweeps.
-const SUBJECTS: [Sweep; 2] =
+/// What sweeps go over.
+const SUBJECTS: [Swept; 2] =
     [("process", Worker::start, instants), ("tree", Worker::start_tree, || instants().div_ceil(2))];
 
 /// How many instants a sweep tries.
