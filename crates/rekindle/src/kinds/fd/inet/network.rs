@@ -6,7 +6,7 @@
 //! ```
 //!
 //! *Locked* means that the packets of connections whose other end is outside of the tree are dropped, as if the cable were
-//! pulled ([`super::nftables`]): nothing more is received that is not in the image, no FIN and no reset goes out, and the other
+//! pulled (`nftables.rs`): nothing more is received that is not in the image, no FIN and no reset goes out, and the other
 //! end sends again what it gets no answer to. The lock is needed only when the program is to be killed.
 //!
 //! What becomes of it when we are killed: the lock of a checkpoint or a restore goes with us, as the kernel removes tables

@@ -9,7 +9,7 @@
 //! It is made in our own process: the processes fetch it from there, and it stays in repair mode, in which it can vanish
 //! without a trace, until all of them are complete. A connection that was being closed is made open, and closed again at
 //! the end. Our own FIN goes out once more with the number that it had, and the network does the rest; the other end's comes
-//! from there if that is in the image, too, and else is put before our socket as a packet ([`super::packet`]), as the other end
+//! from there if that is in the image, too, and else is put before our socket as a packet (`packet.rs`), as the other end
 //! has sent it, was told so, and will not do it again.
 
 use super::options::{self, When};

@@ -118,7 +118,7 @@ pub struct Piece {
     #[prost(bytes = "vec", tag = "1")]
     #[serde(serialize_with = "crate::json::size")]
     pub bytes: Vec<u8>,
-    /// What ends it: a [`PieceEnd`].
+    /// What ends it: a `PieceEnd`.
     #[prost(enumeration = "PieceEnd", tag = "2")]
     pub end: i32,
 }
