@@ -139,6 +139,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("futex_waits", "futex_waits.c").starting_over(),
     subject("signal_waits", "signal_waits.c"),
     // the process
+    subject("posix_timers", "posix_timers.c"),
     subject("process_settings", "process_settings.c"),
     subject("nothing_inherited", "nothing_inherited.c"),
     subject("personality_bits", "personality_bits.c"),

@@ -100,6 +100,10 @@ numbers! {
     WAITID = libc::SYS_waitid, "waitid(2)";
     RT_SIGTIMEDWAIT = libc::SYS_rt_sigtimedwait, "rt_sigtimedwait(2)";
     EXIT_GROUP = libc::SYS_exit_group, "exit_group(2)";
+    TIMER_CREATE = libc::SYS_timer_create, "timer_create(2)";
+    TIMER_SETTIME = libc::SYS_timer_settime, "timer_settime(2)";
+    TIMER_GETTIME = libc::SYS_timer_gettime, "timer_gettime(2)";
+    TIMER_DELETE = libc::SYS_timer_delete, "timer_delete(2)";
     GETITIMER = libc::SYS_getitimer, "getitimer(2)";
     SCHED_YIELD = libc::SYS_sched_yield, "sched_yield(2)";
 }

@@ -135,6 +135,14 @@ pub fn kcmp_epoll(
     ordering(check(unsafe { libc::syscall(libc::SYS_kcmp, pid, epoll_pid, what, fd, at) })?)
 }
 
+/// Whether a process can ask for the numbers that its new POSIX timers get (`PR_TIMER_CREATE_RESTORE_IDS`, Linux 6.15).
+pub fn timer_ids_can_be_asked_for() -> bool {
+    const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
+    const GET: i32 = 2;
+    // SAFETY: numbers only; the call asks, and changes nothing.
+    unsafe { libc::prctl(PR_TIMER_CREATE_RESTORE_IDS, GET, 0, 0, 0) >= 0 }
+}
+
 /// The calling thread's tid.
 pub fn gettid() -> i32 {
     // SAFETY: no arguments, cannot fail.

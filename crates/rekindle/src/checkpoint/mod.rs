@@ -483,7 +483,7 @@ fn ask(
     let mut hijack = Hijack::begin(frozen, &view.plain_mappings())?;
     fault::point("checkpoint-borrowed")?;
     let mut batch = Batch::new();
-    let of_process = Process::ask(&mut batch);
+    let of_process = process.ask(&mut batch);
     let of_leader = Task::ask(&mut batch);
     let brk = bounds::ask(&mut batch);
     let answers = hijack.run(&batch)?;

@@ -52,8 +52,8 @@ pub trait ProcessKind {
     fn survey(_view: &ProcessView, _refusals: &mut Refusals) {}
     /// Reads what can be read from outside.
     fn outside(view: &ProcessView, leader: &StoppedTask) -> Result<Self::Record, Error>;
-    /// Adds the steps that ask for the rest, to be executed in the process.
-    fn ask(batch: &mut Batch) -> Self::Question;
+    /// Adds the steps that ask for the rest, to be executed in the process. The record holds what is known.
+    fn ask(record: &Self::Record, batch: &mut Batch) -> Self::Question;
     /// Completes the record with what they returned.
     fn answer(record: &mut Self::Record, question: &Self::Question, answers: &Answers) -> Result<(), Error>;
     /// Adds the steps that bring it back.

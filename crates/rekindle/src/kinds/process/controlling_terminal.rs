@@ -35,7 +35,7 @@ impl ProcessKind for ControllingTerminal {
         Ok(Record { device: Some(device.unwrap_or(0)), foreground })
     }
 
-    fn ask(_batch: &mut Batch) -> Self::Question {}
+    fn ask(_record: &Record, _batch: &mut Batch) -> Self::Question {}
 
     fn answer(_record: &mut Record, (): &(), _answers: &Answers) -> Result<(), Error> {
         Ok(())

@@ -78,7 +78,7 @@ impl ProcessKind for Filesystem {
         Ok(Record { cwd, root, umask: view.status.umask.unwrap_or(0o022), gone: gone_cwd(view) })
     }
 
-    fn ask(_batch: &mut Batch) -> Self::Question {}
+    fn ask(_record: &Record, _batch: &mut Batch) -> Self::Question {}
 
     fn answer(_record: &mut Record, (): &(), _answers: &Answers) -> Result<(), Error> {
         Ok(())

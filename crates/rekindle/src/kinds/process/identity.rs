@@ -82,7 +82,7 @@ impl ProcessKind for Identity {
         })
     }
 
-    fn ask(_batch: &mut Batch) -> Self::Question {}
+    fn ask(_record: &Record, _batch: &mut Batch) -> Self::Question {}
 
     fn answer(_record: &mut Record, (): &(), _answers: &Answers) -> Result<(), Error> {
         Ok(())

@@ -1,8 +1,7 @@
-//! The three interval timers (getitimer(2)), with what was left of them. POSIX timers are refused, by number.
+//! The three interval timers (getitimer(2)), with what was left of them.
 
 use super::super::{Phase, ProcessKind};
 use crate::error::Error;
-use crate::refusal::Refusals;
 use crate::view::ProcessView;
 use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, Data, StoppedTask};
@@ -41,24 +40,11 @@ impl ProcessKind for Itimers {
     type Record = Record;
     type Question = Vec<Data>;
 
-    fn survey(view: &ProcessView, refusals: &mut Refusals) {
-        let timers =
-            crate::view::parse(view.pid, "timers", rekindle_procfs::timers::parse).unwrap_or_default();
-        for timer in timers {
-            refusals.add(
-                "posix-timer",
-                format!("POSIX timer {}", timer.id),
-                "POSIX timers cannot be captured yet",
-                "",
-            );
-        }
-    }
-
     fn outside(_view: &ProcessView, _leader: &StoppedTask) -> Result<Record, Error> {
         Ok(Record::default())
     }
 
-    fn ask(batch: &mut Batch) -> Self::Question {
+    fn ask(_record: &Record, batch: &mut Batch) -> Self::Question {
         (0..3)
             .map(|which| {
                 let value = batch.room(LEN);

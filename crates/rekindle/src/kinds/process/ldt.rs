@@ -34,7 +34,7 @@ impl ProcessKind for Ldt {
         Ok(Record::default())
     }
 
-    fn ask(batch: &mut Batch) -> Self::Question {
+    fn ask(_record: &Record, batch: &mut Batch) -> Self::Question {
         let table = batch.room(TABLE_LEN);
         // ENOSYS where the kernel has no LDT.
         let args = [READ.into(), table.into(), TABLE_LEN.into()];

@@ -7,6 +7,7 @@ mod itimers;
 mod ldt;
 mod limits;
 mod pending;
+mod posix_timers;
 mod settings;
 mod signal_actions;
 pub mod zombie;
@@ -46,8 +47,8 @@ macro_rules! process_kinds {
             }
 
             /// The steps that ask for the rest.
-            pub fn ask(batch: &mut Batch) -> Questions {
-                Questions { $($name: <$kind>::ask(batch),)* }
+            pub fn ask(&self, batch: &mut Batch) -> Questions {
+                Questions { $($name: <$kind>::ask(&self.$name, batch),)* }
             }
 
             /// Completes the record.
@@ -79,5 +80,6 @@ process_kinds! {
     "6" itimers: itimers::Itimers, itimers::Record;
     "7" limits: limits::Limits, limits::Record;
     "8" pending: pending::SharedPending, pending::Record;
+    "9" posix_timers: posix_timers::PosixTimers, posix_timers::Record;
     "16" controlling_terminal: controlling_terminal::ControllingTerminal, controlling_terminal::Record;
 }

@@ -30,7 +30,7 @@ impl ProcessKind for SharedPending {
         Ok(Record { signals: pending::read(leader, Queue::Shared)?, pid: view.pid })
     }
 
-    fn ask(_batch: &mut Batch) -> Self::Question {}
+    fn ask(_record: &Record, _batch: &mut Batch) -> Self::Question {}
 
     fn answer(_record: &mut Record, (): &(), _answers: &Answers) -> Result<(), Error> {
         Ok(())

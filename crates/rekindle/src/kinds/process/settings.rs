@@ -84,7 +84,7 @@ impl ProcessKind for Settings {
         })
     }
 
-    fn ask(batch: &mut Batch) -> Question {
+    fn ask(_record: &Record, batch: &mut Batch) -> Question {
         let child_subreaper = batch.room(4);
         Question {
             personality: batch.step("personality", nr::PERSONALITY, [ASK_PERSONALITY.into()]),

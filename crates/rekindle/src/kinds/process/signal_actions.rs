@@ -56,7 +56,7 @@ impl ProcessKind for SignalActions {
         Ok(Record::default())
     }
 
-    fn ask(batch: &mut Batch) -> Self::Question {
+    fn ask(_record: &Record, batch: &mut Batch) -> Self::Question {
         settable()
             .map(|signal| {
                 let old = batch.room(LEN);
