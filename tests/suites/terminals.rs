@@ -93,7 +93,6 @@ fn tty_stream_detached() -> Verdict {
     shell.shows("$ ")?;
     let (binary, image) = (rekindle::binary()?, scene.image());
     shell.press(&format!("{} restore --detach {}; echo code=$?\n", binary.display(), image.display()))?;
-    shell.shows("code=$?")?;
     shell.shows("code=0")?;
     // It finds the end of its input.
     await_gone(pid)?;

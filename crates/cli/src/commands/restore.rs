@@ -30,8 +30,8 @@ as the program does: with its exit code, or of the same signal. The program has
 the terminal as it had its own, and draws itself anew if it fills the screen; a
 shell that led its session becomes a job of yours. With --detach, a job stays in
 the background, and a shell reads the end of the file where the terminal was.
-With --detach, 0 says that the program runs; its pid is printed on standard output, or on
-standard error if the program has that standard output.
+With --detach, 0 says that the program runs; its pid is printed on standard
+output, or on standard error if the program has that standard output.
 If nothing could be restored, the exit code is 1 to 5 (see rekindle --help).";
 
 /// Bring the program in an image back to life
