@@ -12,6 +12,7 @@ use crate::kinds::semaphores;
 use crate::kinds::task::Task;
 use crate::ties::Member;
 use rekindle_image::{Need, Record, RecordType, Writer};
+use rekindle_sys::PAGE_SIZE;
 use serde::Serialize;
 use std::io::Write;
 
@@ -230,6 +231,15 @@ pub fn process_of_space(space: u32) -> Option<usize> {
 pub const PROCESSES_MAX: usize = (FIRST_OBJECT - PROCESS_SPACE) as usize;
 
 impl Plan {
+    /// The bytes of memory that its pages can be of, at most.
+    pub fn memory_bytes(&self) -> u64 {
+        let mappings = self.processes.iter().flat_map(|process| &process.mappings);
+        let own = mappings.filter(|mapping| mapping.has_private_pages()).map(mapping::Record::length);
+        let objects =
+            self.shared.iter().map(|object| object.size.saturating_add(object.huge_page.max(PAGE_SIZE)));
+        own.chain(objects).fold(0, u64::saturating_add)
+    }
+
     /// The ties of its processes.
     pub fn members(&self) -> Vec<Member> {
         let processes = self.processes.iter().map(|process| {

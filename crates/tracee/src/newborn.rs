@@ -27,7 +27,7 @@ use crate::{Result, steps};
 use rekindle_sys::arch::{Entry, Regs, StubEntry, TABLE_END, stub_code, stub_entry_offset};
 pub use rekindle_sys::clone::Kinship;
 use rekindle_sys::clone::{Offspring, clone_args, clone_into_stub};
-use rekindle_sys::futex::{RobustList, WAITERS};
+use rekindle_sys::futex::{self, OWNER_DIED, RobustList, WAITERS};
 use rekindle_sys::ptrace::{self, Options};
 use rekindle_sys::shared::{CodePage, SharedArea};
 use rekindle_sys::wait::{self, Event};
@@ -35,6 +35,7 @@ use rekindle_sys::{Errno, PAGE_SIZE, nr, signal, task};
 use std::cell::Cell;
 use std::fs::File;
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use zerocopy::IntoBytes;
 
 /// Where a table without entries lies in the area: what a new process runs first.
@@ -131,7 +132,17 @@ impl Nursery {
         let args = batch.data(&clone_args(offspring, exit_signal, stack_top - 64, 64));
         batch.point_at(args, SET_TID_OFFSET, set_tid);
         batch.step_clones(format!("clone3 with pid {pid}"), nr::CLONE3, [args.into(), 88.into()]);
-        maker.run(&batch)?;
+        if let Err(error) = maker.run(&batch) {
+            // A step that failed has cloned nothing. Else a child may wait that nobody holds: it is told that we are gone.
+            if !matches!(error, TraceeError::Step { .. }) {
+                for word in [control::command_word(0), control::command_word(1)] {
+                    let word = area.word(block + word);
+                    word.store(OWNER_DIED, Ordering::SeqCst);
+                    let _ = futex::wake(word, 1); // there may be nobody
+                }
+            }
+            return Err(error);
+        }
         let mut newborn = Newborn::of(pid, server, &self.ground);
         call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
         newborn.leader.await_first()?;
@@ -257,6 +268,8 @@ impl Newborn {
                 batch.step("queueing its last signal", nr::KILL, [self.pid.into(), signal.into()]);
                 let args = [SIG_UNBLOCK.into(), mask.into(), 0.into(), 8.into()];
                 batch.step_may_fail("unblocking its last signal", nr::RT_SIGPROCMASK, args);
+                // Should the signal not end it after all, this does.
+                batch.step("exiting", nr::EXIT_GROUP, [1.into()]);
             }
         }
         self.leader.start(&batch)?;

@@ -48,7 +48,9 @@ impl Scratch {
         let end = lowest_sp.map_or(stack.end, |sp| sp - RED_ZONE).min(stack.start.saturating_add(wanted));
         let unused = unused_len(pid, stack.start, end);
         let far_below = lowest_sp.unwrap_or(stack.start).saturating_sub(stack.start + DISTANCE);
-        let len = unused.max(far_below).min(wanted) / PAGE_SIZE * PAGE_SIZE;
+        // Pages that have been touched only where others do not do.
+        let room = if unused >= needed { unused } else { far_below };
+        let len = room.min(wanted) / PAGE_SIZE * PAGE_SIZE;
         if len < needed {
             return Err(none("its initial stack is in use down to the last page"));
         }

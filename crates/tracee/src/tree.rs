@@ -32,8 +32,16 @@ impl FrozenTree {
         let deadline = Instant::now() + timeout;
         let mut tree = Self { processes: vec![Frozen::freeze(root, timeout)?], zombies: Vec::new() };
         let mut known = BTreeSet::from([root, except]);
+        let mut looked_at = 0;
         loop {
-            let fresh: Vec<i32> = tree.children()?.into_iter().filter(|pid| known.insert(*pid)).collect();
+            let from = std::mem::replace(&mut looked_at, tree.processes.len());
+            let mut fresh = tree.children(from)?;
+            fresh.retain(|pid| known.insert(*pid));
+            // Nothing new below those that have just been stopped: once more below all, which may have adopted some.
+            if fresh.is_empty() && from > 0 {
+                fresh = tree.children(0)?;
+                fresh.retain(|pid| known.insert(*pid));
+            }
             if fresh.is_empty() {
                 return Ok(tree);
             }
@@ -69,15 +77,18 @@ impl FrozenTree {
 
     /// As [`Self::kill`], and does something when none can run any more, but nobody has been told of their end yet.
     pub fn kill_and(self, meanwhile: impl FnOnce()) -> Result<()> {
+        // All of them, whatever becomes of one: half a tree must not go on.
+        let mut result = Ok(());
+        let mut killed = Vec::with_capacity(self.processes.len());
         for frozen in &self.processes {
-            frozen.send_kill()?;
+            match frozen.send_kill() {
+                Ok(()) => killed.push(frozen),
+                Err(error) => result = result.and(Err(error)),
+            }
         }
         meanwhile();
         // Those that others wait for come last.
-        for frozen in self.processes.iter().rev() {
-            frozen.await_end()?;
-        }
-        Ok(())
+        killed.iter().rev().fold(result, |result, frozen| result.and(frozen.await_end()))
     }
 
     /// A process that could not be frozen: it has ended, or nothing can be done.
@@ -90,9 +101,10 @@ impl FrozenTree {
         Ok(())
     }
 
-    fn children(&self) -> Result<Vec<i32>> {
+    /// The children of all from the one at place `from` on.
+    fn children(&self, from: usize) -> Result<Vec<i32>> {
         let mut all = Vec::new();
-        for frozen in &self.processes {
+        for frozen in self.processes.iter().skip(from) {
             all.extend(children_of(frozen.pid())?);
         }
         Ok(all)

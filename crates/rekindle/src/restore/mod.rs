@@ -208,7 +208,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
             || plan.shared.iter().any(|object| object.segment.is_some())
             || terminal::have_names(&plan.descriptions);
         let (pid, page_bytes) = if must_wait && must_spool {
-            let mut spool = Spool::of(&mut reader, pages)?;
+            let mut spool = Spool::of(&mut reader, pages, plan.memory_bytes())?;
             plan::await_pids(&plan, &ties)?;
             nothing_in_the_way(&plan)?;
             Making { must_wait: false, ..making }.run(&mut spool, PageBuffer::new())?
@@ -557,7 +557,7 @@ fn release(
         }
     }
     fault::point("restore-registers")?;
-    let mut root = 0;
+    let mut free = Vec::new();
     // The root last: whoever waits for it finds the whole tree alive.
     for ((newborn, process), tasks) in newborns.into_iter().zip(&plan.processes).zip(tasks).rev() {
         let identity = &process.process.identity;
@@ -568,8 +568,17 @@ fn release(
             // its first instruction; SIGCONT lets it go on as before.
             let _ = rekindle_sys::signal::kill(newborn.pid(), libc::SIGSTOP);
         }
-        root = newborn.release(tasks)?;
+        match newborn.release(tasks) {
+            Ok(pid) => free.push(pid),
+            Err(error) => {
+                // Those that run already are half a program.
+                for pid in free {
+                    let _ = rekindle_sys::signal::kill(pid, libc::SIGKILL); // it may have ended
+                }
+                return Err(error.into());
+            }
+        }
     }
     fault::point("restore-released")?;
-    Ok(root)
+    Ok(free.last().copied().unwrap_or_default())
 }

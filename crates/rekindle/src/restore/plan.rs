@@ -113,6 +113,13 @@ pub(super) fn ties(plan: &Plan) -> Result<Ties, Error> {
     if !born.eq(plan.processes.iter().map(|process| process.process.identity.pid)) {
         return nonsense("its processes are in the wrong order");
     }
+    for process in &plan.processes {
+        let identity = &process.process.identity;
+        let maker = ties.maker(identity.pid);
+        if identity.shares != 0 && !maker.is_some_and(|maker| pids.contains(&maker)) {
+            return nonsense(format!("process {} shares something with none that lives", identity.pid));
+        }
+    }
     Ok(ties)
 }
 
@@ -130,6 +137,10 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
         return nonsense(format!("process {pid} cannot end with signal {signal}"));
     }
     check_sharing(process)?;
+    let own: Vec<i32> = process.tasks.iter().map(|task| task.tid).collect();
+    if !process.process.posix_timers.is_sane(&own) {
+        return nonsense(format!("the POSIX timers of process {pid} make no sense"));
+    }
     for task in &process.tasks {
         if task.tid <= 0 || !tids.insert(task.tid) {
             return nonsense(format!("task {} makes no sense", task.tid));

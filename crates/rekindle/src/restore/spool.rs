@@ -41,14 +41,17 @@ fn failed(error: std::io::Error) -> Error {
 }
 
 impl Spool {
-    /// Takes all pages of a source, after those in `first`.
-    pub(super) fn of(source: &mut impl PageSource, mut first: PageBuffer) -> Result<Self, Error> {
+    /// Takes all pages of a source, after those in `first`: no more than `most` bytes.
+    pub(super) fn of(source: &mut impl PageSource, mut first: PageBuffer, most: u64) -> Result<Self, Error> {
+        let mut left = most;
         let file = rustix::fs::memfd_create("rekindle-pages", rustix::fs::MemfdFlags::CLOEXEC);
         let file =
             file.map_err(|errno| Error::call("keeping pages until their processes are born", errno))?;
         let mut out = BufWriter::with_capacity(1 << 20, File::from(file));
         loop {
             for (run, bytes) in first.iter() {
+                let rest = left.checked_sub(bytes.len() as u64);
+                left = rest.ok_or_else(|| Error::Nonsense("it has more pages than memory".into()))?;
                 out.write_all(&run.space.to_le_bytes()).map_err(failed)?;
                 out.write_all(&run.pages.to_le_bytes()).map_err(failed)?;
                 out.write_all(&run.address.to_le_bytes()).map_err(failed)?;

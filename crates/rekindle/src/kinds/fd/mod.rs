@@ -369,6 +369,9 @@ fn capture_file(fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -
     Ok(())
 }
 
+/// No descriptor has a number this high (fs.nr_open is below it, fs/file.c).
+const FD_MAX: i32 = 1 << 30;
+
 /// Checks what a plan says of descriptions and descriptors: kinds known, files there, numbers once each.
 pub fn check<'a>(
     descriptions: &[Description],
@@ -401,7 +404,10 @@ pub fn check<'a>(
         let mut numbers = BTreeSet::new();
         for descriptor in descriptors {
             let is_new = numbers.insert(descriptor.fd);
-            if descriptor.fd < 0 || !is_new || !by_id.contains_key(&descriptor.description) {
+            if !(0..FD_MAX).contains(&descriptor.fd)
+                || !is_new
+                || !by_id.contains_key(&descriptor.description)
+            {
                 return nonsense(format!("descriptor {} makes no sense", descriptor.fd));
             }
         }

@@ -7,7 +7,7 @@ mod itimers;
 mod ldt;
 mod limits;
 mod pending;
-mod posix_timers;
+pub mod posix_timers;
 mod settings;
 mod signal_actions;
 pub mod zombie;

@@ -12,6 +12,7 @@ use crate::view::ProcessView;
 use rekindle_procfs::timers::{Notify, Target, Timer};
 use rekindle_sys::{nr, task};
 use rekindle_tracee::{Answers, Batch, Data, StepId, StoppedTask};
+use std::path::Path;
 
 /// See the module's story.
 pub(super) struct PosixTimers;
@@ -107,9 +108,26 @@ impl PosixTimer {
     }
 }
 
-fn read(view: &ProcessView) -> Vec<Timer> {
+impl Record {
+    /// Whether its numbers make sense for a process with these threads, on this kernel.
+    pub fn is_sane(&self, tids: &[i32]) -> bool {
+        let ascend = self.timers.windows(2).all(|pair| pair[0].id < pair[1].id);
+        let can_be_made = |timer: &PosixTimer| {
+            timer.id >= 0
+                && (timer.id <= COUNTED_MAX || task::timer_ids_can_be_asked_for())
+                && CLOCKS.contains(&timer.clock)
+                && (timer.tid == 0 || tids.contains(&timer.tid))
+        };
+        ascend && self.timers.iter().all(can_be_made)
+    }
+}
+
+fn read(view: &ProcessView) -> Result<Vec<Timer>, Error> {
     // Without the file (CONFIG_POSIX_TIMERS) there are none.
-    crate::view::parse(view.pid, "timers", rekindle_procfs::timers::parse).unwrap_or_default()
+    if !Path::new("/proc/self/timers").exists() {
+        return Ok(Vec::new());
+    }
+    crate::view::parse(view.pid, "timers", rekindle_procfs::timers::parse)
 }
 
 impl ProcessKind for PosixTimers {
@@ -117,7 +135,19 @@ impl ProcessKind for PosixTimers {
     type Question = Vec<(StepId, Data)>;
 
     fn survey(view: &ProcessView, refusals: &mut Refusals) {
-        for timer in read(view) {
+        let timers = match read(view) {
+            Ok(timers) => timers,
+            Err(error) => {
+                refusals.add(
+                    "unreadable",
+                    "its POSIX timers",
+                    error.to_string(),
+                    "run as its user, or as root",
+                );
+                return;
+            }
+        };
+        for timer in timers {
             let why = if PosixTimer::of(&timer).is_none() {
                 "it notifies a thread that has ended, or in a way that is not known"
             } else if !CLOCKS.contains(&timer.clock) {
@@ -137,7 +167,7 @@ impl ProcessKind for PosixTimers {
     }
 
     fn outside(view: &ProcessView, _leader: &StoppedTask) -> Result<Record, Error> {
-        let mut timers: Vec<PosixTimer> = read(view).iter().filter_map(PosixTimer::of).collect();
+        let mut timers: Vec<PosixTimer> = read(view)?.iter().filter_map(PosixTimer::of).collect();
         timers.sort_by_key(|timer| timer.id);
         Ok(Record { timers })
     }

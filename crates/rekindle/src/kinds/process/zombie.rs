@@ -72,7 +72,12 @@ impl Record {
 
     /// Whether its numbers make sense.
     pub fn is_sane(&self) -> bool {
+        /// Signals whose default is to be ignored, to stop, or to continue (signal(7)): nobody ends of them.
+        const DO_NOT_END: [i32; 8] = [17, 18, 19, 20, 21, 22, 23, 28];
         let signal = self.status & 0x7f;
+        if DO_NOT_END.contains(&signal) {
+            return false;
+        }
         self.pid > 1
             && (0..=0xffff).contains(&self.status)
             && signal <= 64
