@@ -216,6 +216,9 @@ pub const SUBJECTS: &[Subject] = &[
 /// The same at work, which keeps account of what it does: for what must do no harm at any moment.
 pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 
+/// Asks the vDSO for the time, in every way.
+pub const VDSO: Subject = subject("vdso", "vdso.c");
+
 /// The same as a tree of ten processes.
 pub const WORKER_TREE: Subject = subject("worker_tree", "worker_tree.c").started(&["8"]);
 
