@@ -10,10 +10,11 @@
 //! If we die, the kernel lets all of them go on.
 
 use crate::Result;
-use crate::error::TraceeError;
+use crate::error::{TraceeError, call};
 use crate::freeze::{Frozen, thread_ids};
 use rekindle_procfs::State;
 use rekindle_sys::fs::{open_directory, read_whole};
+use rekindle_sys::{apart, signal};
 use rustix::fs::CWD;
 use std::collections::BTreeSet;
 use std::os::fd::AsFd;
@@ -24,6 +25,9 @@ pub struct FrozenTree {
     processes: Vec<Frozen>,
     zombies: Vec<i32>,
 }
+
+const SIGKILL: i32 = 9;
+const SIGSTOP: i32 = 19;
 
 impl FrozenTree {
     /// Seizes and stops every thread of a process and of all its descendants but `except` (and what descends from that).
@@ -77,11 +81,25 @@ impl FrozenTree {
 
     /// As [`Self::kill`], and does something when none can run any more, but nobody has been told of their end yet.
     pub fn kill_and(self, meanwhile: impl FnOnce()) -> Result<()> {
-        // All of them, whatever becomes of one: half a tree must not go on.
+        // All of them, whatever becomes of one, and of us: half a tree must not go on.
+        let mut sent = vec![Ok(()); self.processes.len()];
+        let mut send = || {
+            // Those that are killed run to their end at once and take the processors. Should we die meanwhile, the others are
+            // let go, but stay where they are until it is their turn.
+            for frozen in &self.processes {
+                let _ = signal::kill(frozen.pid(), SIGSTOP); // it may be dead already
+            }
+            for (frozen, sent) in self.processes.iter().zip(&mut sent) {
+                *sent = signal::kill(frozen.pid(), SIGKILL);
+            }
+        };
+        if apart::run(&mut send).is_err() {
+            send();
+        }
         let mut result = Ok(());
         let mut killed = Vec::with_capacity(self.processes.len());
-        for frozen in &self.processes {
-            match frozen.send_kill() {
+        for (frozen, sent) in self.processes.iter().zip(sent) {
+            match call(frozen.pid(), "kill", sent) {
                 Ok(()) => killed.push(frozen),
                 Err(error) => result = result.and(Err(error)),
             }
