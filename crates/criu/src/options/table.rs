@@ -83,7 +83,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     opt("file-locks", Some('l'), Switch, Granted, "permit file locks"),
     opt("ext-unix-sk", Some('x'), Maybe("INODE"), Granted, "permit UNIX sockets connected to the outside"),
     opt("tcp-established", None, Switch, Granted, "permit established connections"),
-    opt("tcp-close", None, Switch, Granted, "restore established connections closed"),
+    opt("tcp-close", None, Switch, NotYet("connections are restored as they were"), "restore established connections closed"),
     opt("skip-in-flight", None, Switch, Granted, "leave out connections that are not established yet"),
     opt("network-lock", None, Value("METHOD"), Acts, "how packets are held back: iptables, nftables, skip"),
     opt("link-remap", None, Switch, Granted, "permit links to deleted files"),
