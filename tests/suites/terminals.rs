@@ -2,6 +2,7 @@
 //! typing the command at a shell.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
@@ -45,11 +46,21 @@ const CTRL_Z: &str = "\x1a";
 
 /// A shell on a terminal, at which a restore is typed; it tells how that has ended.
 fn restoring_shell(scene: &Scene) -> Verdict<Terminal> {
+    let mut shell = shell_that_types(scene, "restore")?;
+    shell.shows("code=$?")?;
+    Ok(shell)
+}
+
+/// A shell on a terminal, at which a command over the image is typed. The line is a short one wherever the binary is: a shell
+/// breaks what does not fit into the terminal's width.
+fn shell_that_types(scene: &Scene, command: &str) -> Verdict<Terminal> {
+    let name = scene.directory().join("rekindle");
+    if !name.exists() {
+        symlink(rekindle::binary()?, &name)?;
+    }
     let mut shell = Terminal::start(&find("bash")?, &BASH, &scene.directory(), LARGER)?;
     shell.shows("$ ")?;
-    let (binary, image) = (rekindle::binary()?, scene.image());
-    shell.press(&format!("{} restore {}; echo code=$?\n", binary.display(), image.display()))?;
-    shell.shows("code=$?")?;
+    shell.press(&format!("./rekindle {command} ../images/image; echo code=$?\n"))?;
     Ok(shell)
 }
 
@@ -89,10 +100,7 @@ fn tty_stream_detached() -> Verdict {
     first.shows("first\r\nfirst")?;
     let pid = first.pid();
     first.checkpoint_and_kill(&scene.image())?;
-    let mut shell = Terminal::start(&find("bash")?, &BASH, &scene.directory(), LARGER)?;
-    shell.shows("$ ")?;
-    let (binary, image) = (rekindle::binary()?, scene.image());
-    shell.press(&format!("{} restore --detach {}; echo code=$?\n", binary.display(), image.display()))?;
+    let mut shell = shell_that_types(&scene, "restore --detach")?;
     shell.shows("code=0")?;
     // It finds the end of its input.
     await_gone(pid)?;
