@@ -34,8 +34,10 @@ use rekindle_sys::wait::{self, Event};
 use rekindle_sys::{Errno, PAGE_SIZE, nr, signal, task};
 use std::cell::Cell;
 use std::fs::File;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use zerocopy::IntoBytes;
 
 /// Where a table without entries lies in the area: what a new process runs first.
@@ -104,8 +106,10 @@ impl Nursery {
         let block = Server::new(pid, area.clone(), area.address(), 0, (ARENA, ARENA_LEN), armed());
         let entry = self.ground.code.address() + stub_entry_offset(StubEntry::Serve);
         exit_when_we_die(area, 0, &mut self.robust);
-        let cloned = clone_into_stub(pid, kinship, entry, area.address());
-        let pid = call(pid, "clone3 with its pid", cloned)?;
+        let pid = once_free(pid, || {
+            let cloned = clone_into_stub(pid, kinship, entry, area.address());
+            call(pid, "clone3 with its pid", cloned)
+        })?;
         let mut newborn = Newborn::of(pid, block.of_task(pid), &self.ground);
         call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
         newborn.forget_our_rseq()?;
@@ -132,7 +136,7 @@ impl Nursery {
         let args = batch.data(&clone_args(offspring, exit_signal, stack_top - 64, 64));
         batch.point_at(args, SET_TID_OFFSET, set_tid);
         batch.step_clones(format!("clone3 with pid {pid}"), nr::CLONE3, [args.into(), 88.into()]);
-        if let Err(error) = maker.run(&batch) {
+        if let Err(error) = once_free(pid, || maker.run(&batch)) {
             // A step that failed has cloned nothing. Else a child may wait that nobody holds: it is told that we are gone.
             if !matches!(error, TraceeError::Step { .. }) {
                 for word in [control::command_word(0), control::command_word(1)] {
@@ -161,6 +165,27 @@ impl Nursery {
 }
 
 const SIGSTOP: i32 = 19;
+
+/// How long the number of a task that has ended may take to be free, and how often to look.
+const NUMBER_PATIENCE: Duration = Duration::from_secs(1);
+const NUMBER_PERIOD: Duration = Duration::from_micros(200);
+
+/// Clones a process with this pid, again as long as the number belongs to nobody and yet is not free: a task leaves /proc
+/// before it gives its number back (kernel/exit.c, `release_task`).
+fn once_free<T>(pid: i32, mut clone: impl FnMut() -> Result<T>) -> Result<T> {
+    let deadline = Instant::now() + NUMBER_PATIENCE;
+    loop {
+        let cloned = clone();
+        let is_taken = matches!(
+            cloned,
+            Err(TraceeError::Call { errno: Errno::EXIST, .. } | TraceeError::Step { errno: Errno::EXIST, .. })
+        );
+        if !is_taken || Path::new(&format!("/proc/{pid}")).exists() || Instant::now() >= deadline {
+            return cloned;
+        }
+        std::thread::sleep(NUMBER_PERIOD);
+    }
+}
 
 /// What a command word holds while there is nothing to do.
 fn armed() -> u32 {

@@ -13,6 +13,8 @@ use crate::ties::Ties;
 use rekindle_image::{Arch, Incoming, PageBuffer, Reader};
 use rekindle_sys::PAGE_SIZE;
 use rekindle_sys::arch::TASK_SIZE;
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process_group};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Read;
@@ -290,7 +292,16 @@ pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String>
 
 /// Who has a pid that is needed.
 fn who_has(tid: i32) -> Option<String> {
-    let status = crate::view::parse(tid, "status", rekindle_procfs::status::parse).ok()?;
+    let Ok(status) = crate::view::parse(tid, "status", rekindle_procfs::status::parse) else {
+        let group = Pid::from_raw(tid)?;
+        let has_members = !matches!(test_kill_process_group(group), Err(Errno::SRCH));
+        return has_members.then(|| {
+            format!(
+                "pid {tid} is still the number of a process group whose leader has ended; end its members \
+                 (`ps -eo pid,pgid,comm`), or restore in a pid namespace of its own"
+            )
+        });
+    };
     let name = show(&status.name);
     if status.state == rekindle_procfs::State::Zombie {
         let parent = crate::view::parse(status.ppid, "status", rekindle_procfs::status::parse)
