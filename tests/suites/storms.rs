@@ -15,12 +15,14 @@ use rekindle_tests::rekindle::{self, checkpoint, checkpoint_and_kill, restore_de
 use rekindle_tests::scene::Scene;
 use rekindle_tests::subjects::{IN_VFORK, STORMS};
 use rekindle_tests::trial::{Context as _, Verdict, run_one_at_a_time, trial};
-use rekindle_tests::{ensure, subjects::Subject};
+use rekindle_tests::{ensure, fail, subjects::Subject};
+use rustix::process::{Pid, Signal};
 
 fn main() -> ExitCode {
     let mut trials = vec![
         trial("vfork::waited_for", vfork_waited_for),
         trial("vfork::without_end_is_refused", vfork_without_end_is_refused),
+        trial("at_rest::but_for_a_moment_before_the_freeze", moves_before_the_freeze),
     ];
     for storm in STORMS {
         trials.push(trial(format!("{}::control", storm.name), || left_alone(storm)));
@@ -120,4 +122,60 @@ fn vfork_without_end_is_refused() -> Verdict {
     rekindle::run(&mut command)?.refused(&[FAILED, REFUSED], &["vfork", "1 s"])?;
     scene.no_image_left()?;
     program.go_on(Duration::ZERO)
+}
+
+/// A program that sleeps when it is looked at first, and wakes up before it is frozen: what it has done between is kept.
+fn moves_before_the_freeze() -> Verdict {
+    const SCRIPT: &str = "if True:
+        import ctypes, mmap, signal
+        memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        def change(*_):
+            memory.madvise(mmap.MADV_DONTFORK)
+            print('changed', flush=True)
+        signal.signal(signal.SIGUSR1, change)
+        print(hex(ctypes.addressof(ctypes.c_char.from_buffer(memory))), flush=True)
+        while True: signal.pause()";
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = Program::start(Path::new("/usr/bin/python3"), &["-c", SCRIPT], &scene)?;
+    let address = u64::from_str_radix(program.line()?.trim_start_matches("0x"), 16)?;
+    let pid = program.pid();
+    await_state(pid, "S (sleeping)")?;
+    let mut command = checkpoint(pid, &scene.image(), &["--kill"])?;
+    let run = rekindle::start(command.env("REKINDLE_FAULT", "checkpoint-surveyed:stop"))?;
+    await_state(run.process().pid(), "T (stopped)")?;
+    program.our_child().signal(Signal::USR1)?;
+    let line = program.line()?;
+    ensure!(line == "changed", "it says '{line}'");
+    await_state(pid, "S (sleeping)")?;
+    run.process().signal(Signal::CONT)?;
+    run.outcome()?.succeeded()?;
+    program.await_killed()?;
+    drop(program);
+    let restored = restore_detached(pid, &scene.image(), &scene)?;
+    let flags = flags_of_mapping(pid, address)?;
+    ensure!(flags.contains(" dc "), "what it asked for in the last moment is lost: {flags}");
+    drop(restored);
+    Ok(())
+}
+
+fn await_state(pid: Pid, state: &str) -> Verdict {
+    let path = format!("/proc/{}/status", pid.as_raw_nonzero());
+    Deadline::step(format!("a process to be {state}")).until(&[pid], || {
+        Ok(fs::read_to_string(&path).is_ok_and(|status| status.contains(state)).then_some(()))
+    })
+}
+
+/// The line `VmFlags` of the mapping that an address is in.
+fn flags_of_mapping(pid: Pid, address: u64) -> Verdict<String> {
+    let smaps = fs::read_to_string(format!("/proc/{}/smaps", pid.as_raw_nonzero()))?;
+    let mut lines = smaps.lines().skip_while(|line| {
+        let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+        let bound = |text: &str| u64::from_str_radix(text, 16).unwrap_or(0);
+        !range.is_some_and(|(start, end)| bound(start) <= address && address < bound(end))
+    });
+    match lines.find(|line| line.starts_with("VmFlags:")) {
+        Some(flags) => Ok(format!("{flags} ")),
+        None => fail!("there is no mapping at {address:x}"),
+    }
 }

@@ -1,7 +1,7 @@
 //! Named points at which a fault can be injected, so that tests can show what happens when we fail or die there.
 //!
 //! `REKINDLE_FAULT=<point>:kill` makes the process kill itself there, `REKINDLE_FAULT=<point>:error` makes the step
-//! fail. Without the variable a point costs a comparison.
+//! fail, `REKINDLE_FAULT=<point>:stop` makes it wait there for a `SIGCONT`. Without the variable a point costs a comparison.
 
 use crate::error::Error;
 use std::sync::OnceLock;
@@ -58,6 +58,10 @@ pub(crate) fn point(name: &'static str) -> Result<(), Error> {
     match wanted {
         Some((point, action)) if point == name && action == "kill" => {
             let _ = rekindle_sys::signal::kill(std::process::id() as i32, 9); // does not return
+            Ok(())
+        }
+        Some((point, action)) if point == name && action == "stop" => {
+            let _ = rekindle_sys::signal::kill(std::process::id() as i32, libc::SIGSTOP); // of ourselves: it works
             Ok(())
         }
         Some((point, action)) if point == name && action == "error" => Err(Error::Injected(name)),

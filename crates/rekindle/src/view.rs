@@ -1,6 +1,7 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
 mod mappings;
+mod rest;
 mod threads;
 
 pub(crate) use threads::{Namespace, THREAD_NAMESPACES};
@@ -20,9 +21,12 @@ use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
 use rekindle_sys::Errno;
 use rekindle_sys::fs::{open_flags as o, read_whole};
+use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_tracee::tree::children_of;
 use rekindle_tracee::{Frozen, FrozenTree};
+use rest::Rest;
 use rustix::fs::CWD;
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
@@ -64,7 +68,7 @@ impl TreeView {
         Self::read_as(root, ProcessView::read)
     }
 
-    /// As [`Self::read`], but for the flags of mappings, which take long to read where much memory is in use.
+    /// As [`Self::read`], but for the flags of mappings where these will be read anyway once it stands still.
     pub fn glance(root: i32) -> Result<Self, Error> {
         Self::read_as(root, ProcessView::glance)
     }
@@ -73,27 +77,44 @@ impl TreeView {
         let mut processes = vec![read(root)?];
         let mut zombies = Vec::new();
         let mut looked_at = 0;
-        while let Some(parent) = processes.get(looked_at) {
-            looked_at += 1;
-            for child in children_of(parent.pid).unwrap_or_default() {
-                if child == std::process::id().cast_signed() {
-                    continue; // whoever makes the checkpoint is no part of the program
-                }
-                match zombie_or_process(child, read) {
-                    Ok(Found::Zombie(zombie)) => zombies.push(zombie),
-                    Ok(Found::Process(view)) => processes.push(view),
-                    Err(Error::NoSuchProcess { .. }) => {}
-                    Err(error) => return Err(error),
+        while let Some(parents) = processes.get(looked_at..).filter(|parents| !parents.is_empty()) {
+            let children: Vec<i32> = parents
+                .iter()
+                .flat_map(|parent| children_of(parent.pid).unwrap_or_default())
+                // Whoever makes the checkpoint is no part of the program.
+                .filter(|child| *child != std::process::id().cast_signed())
+                .collect();
+            looked_at = processes.len();
+            for found in parallel::map(&children, |child, _: &mut ()| zombie_or_process(*child, read))? {
+                match found {
+                    Found::Zombie(zombie) => zombies.push(zombie),
+                    Found::Process(view) => processes.push(*view),
+                    Found::Nothing => {}
                 }
             }
         }
         Ok(Self::of(processes, zombies))
     }
 
-    /// That of a tree that stands still.
-    pub fn of_frozen(tree: &FrozenTree) -> Result<Self, Error> {
-        let pids: Vec<i32> = tree.processes().iter().map(Frozen::pid).collect();
-        let processes = parallel::map(&pids, |pid, _: &mut ()| ProcessView::read(*pid))?;
+    /// That of a tree that stands still, and of which there was an `earlier` glance.
+    pub fn of_frozen(tree: &FrozenTree, earlier: Option<Self>) -> Result<Self, Error> {
+        let mut earlier: HashMap<i32, ProcessView> =
+            earlier.into_iter().flat_map(|tree| tree.processes).map(|view| (view.pid, view)).collect();
+        let pids: Vec<(i32, Option<ProcessView>)> =
+            tree.processes().iter().map(Frozen::pid).map(|pid| (pid, earlier.remove(&pid))).collect();
+        let views = parallel::map(&pids, |(pid, earlier), _: &mut ()| {
+            ProcessView::read_frozen(*pid, earlier.as_ref())
+        })?;
+        let moved: Vec<i32> = views.iter().filter(|view| view.rest.is_none()).map(|view| view.pid).collect();
+        let mut processes = Vec::with_capacity(views.len());
+        for mut view in views {
+            // Whoever has the same memory may have changed it.
+            let has_its_own = |other: &i32| kcmp(*other, view.pid, Kcmp::Vm, 0, 0).is_ok_and(Ordering::is_ne);
+            if view.rest.is_some() && !moved.iter().all(has_its_own) {
+                view.mappings = mappings::read(view.pid)?;
+            }
+            processes.push(view);
+        }
         let zombies =
             tree.zombies().iter().map(|pid| zombie::Record::read(*pid)).collect::<Result<_, _>>()?;
         Ok(Self::of(processes, zombies))
@@ -165,20 +186,29 @@ fn members(processes: &[ProcessView], zombies: &[zombie::Record]) -> Vec<Member>
 
 enum Found {
     Zombie(zombie::Record),
-    Process(ProcessView),
+    Process(Box<ProcessView>),
+    /// It has ended meanwhile.
+    Nothing,
 }
 
 fn zombie_or_process(pid: i32, read: fn(i32) -> Result<ProcessView, Error>) -> Result<Found, Error> {
+    match look_at(pid, read) {
+        Err(Error::NoSuchProcess { .. }) => Ok(Found::Nothing),
+        found => found,
+    }
+}
+
+fn look_at(pid: i32, read: fn(i32) -> Result<ProcessView, Error>) -> Result<Found, Error> {
     const PF_EXITING: u32 = 4;
     let stat = parse(pid, "stat", procfs::stat::parse)?;
     let is_alone = stat.num_threads <= 1;
     let is_zombie = matches!(stat.state, procfs::State::Zombie | procfs::State::Dead) && is_alone;
     if is_alone && !is_zombie && stat.flags & PF_EXITING != 0 {
-        Err(Error::NoSuchProcess { pid }) // as good as ended: it has neither memory nor files any more
+        Ok(Found::Nothing) // as good as ended: it has neither memory nor files any more
     } else if is_zombie {
         zombie::Record::read(pid).map(Found::Zombie)
     } else {
-        read(pid).map(Found::Process)
+        read(pid).map(|view| Found::Process(Box::new(view)))
     }
 }
 
@@ -200,6 +230,8 @@ pub struct ProcessView {
     pub threads: Vec<ThreadView>,
     /// The timed sleeps that its tasks were in before it was frozen.
     pub waits: HashMap<i32, Wait>,
+    /// The sleeps that all its threads were in, if they were, before its mappings were read.
+    rest: Option<Rest>,
 }
 
 /// A thread as /proc shows it.
@@ -252,26 +284,52 @@ impl FdView {
 impl ProcessView {
     /// Reads all of it. A thread or a descriptor that goes away meanwhile is left out.
     pub fn read(pid: i32) -> Result<Self, Error> {
-        Self::read_as(pid, mappings::read)
+        Self::read_with(pid, |_| Ok((mappings::read(pid)?, None)))
     }
 
-    /// As [`Self::read`], but for the flags and counters of mappings.
+    /// As [`Self::read`], but for the flags and counters of mappings while it does not rest.
     pub fn glance(pid: i32) -> Result<Self, Error> {
-        Self::read_as(pid, mappings::glance)
+        Self::read_with(pid, |threads| match Rest::of(pid, threads) {
+            Some(rest) => Ok((mappings::read(pid)?, Some(rest))),
+            None => Ok((mappings::glance(pid)?, None)),
+        })
     }
 
-    fn read_as(pid: i32, mappings: fn(i32) -> Result<Vec<smaps::Entry>, Error>) -> Result<Self, Error> {
+    /// Reads all of a process that stands still, but for mappings that are as they were at an earlier glance.
+    fn read_frozen(pid: i32, earlier: Option<&Self>) -> Result<Self, Error> {
+        Self::read_with(pid, |threads| {
+            let known = earlier.and_then(|view| Some((view, view.rest.as_ref()?)));
+            if let Some((earlier, rest)) = known.filter(|(_, rest)| rest.lasts(pid, threads)) {
+                let now = mappings::glance(pid)?;
+                let is_same = now
+                    .iter()
+                    .map(|entry| &entry.mapping)
+                    .eq(earlier.mappings.iter().map(|entry| &entry.mapping));
+                if is_same {
+                    return Ok((earlier.mappings.clone(), Some(rest.clone())));
+                }
+            }
+            Ok((mappings::read(pid)?, None))
+        })
+    }
+
+    fn read_with(
+        pid: i32,
+        mappings: impl FnOnce(&[ThreadView]) -> Result<(Vec<smaps::Entry>, Option<Rest>), Error>,
+    ) -> Result<Self, Error> {
         let status = parse(pid, "status", procfs::status::parse)?;
         let threads = threads::read(pid)?;
+        let (mappings, rest) = mappings(&threads)?;
         Ok(Self {
             pid,
             status,
             stat: parse(pid, "stat", procfs::stat::parse)?,
-            mappings: mappings(pid)?,
+            mappings,
             fds: fds(pid)?,
             limits: parse(pid, "limits", procfs::limits::parse)?,
             threads,
             waits: HashMap::new(),
+            rest,
         })
     }
 

@@ -194,8 +194,8 @@ impl<'p> Checkpoint<'p> {
         let begin = Instant::now();
         target::check(self.pid)?;
         let judge = |tree: TreeView| survey(tree.with_outer_peers(self.outer_peers), self.deleted_max);
-        // Without the flags of mappings, which take long to read, and are read again under the freeze; but a refusal
-        // tells everything there is to be told.
+        // Without the flags of mappings where these are read again under the freeze, as they take long; but a refusal tells
+        // everything there is to be told.
         let before = match TreeView::glance(self.pid).and_then(judge) {
             Ok(tree) => Some(tree),
             Err(_) => moving::survey(self.pid, || TreeView::read(self.pid).and_then(judge))?,
@@ -203,15 +203,16 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-surveyed")?;
         let tasks: Vec<(i32, Vec<i32>)> =
             before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
-        drop(before);
 
         let mut waits: HashMap<i32, HashMap<i32, Wait>> =
             tasks.iter().map(|(pid, tids)| (*pid, waits::read(*pid, tids))).collect();
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree =
-            survey(TreeView::of_frozen(&frozen)?.with_outer_peers(self.outer_peers), self.deleted_max)?;
+        let mut tree = survey(
+            TreeView::of_frozen(&frozen, before)?.with_outer_peers(self.outer_peers),
+            self.deleted_max,
+        )?;
         for view in &mut tree.processes {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }
@@ -311,10 +312,10 @@ pub fn check(pid: i32) -> Result<Vec<Refusal>, Error> {
 
 /// Refuses what of a tree cannot be captured.
 fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
-    let mut list = Vec::new();
-    for (index, view) in tree.processes.iter().enumerate() {
+    let root = tree.processes.first().map(|view| view.pid);
+    let of_each = parallel::map(&tree.processes, |view, _: &mut ()| {
         let mut refusals = Refusals::of(view.pid);
-        if index > 0 {
+        if Some(view.pid) != root {
             target::survey_descendant(view, &mut refusals);
         }
         target::survey_leader(view, &mut refusals);
@@ -324,8 +325,9 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
         mapping::survey(view, &mut refusals);
         fd::capture::survey(view, &tree, &mut refusals);
         fd::terminal::survey(view, &tree, &mut refusals);
-        list.extend(refusals.into_list());
-    }
+        Ok(refusals.into_list())
+    })?;
+    let mut list: Vec<Refusal> = of_each.into_iter().flatten().collect();
     sharing::survey(&tree, &mut list);
     list.extend(shared::survey(&tree, deleted_max));
     semaphores::survey(&tree, &mut list);

@@ -128,6 +128,14 @@ fn ranges_to_save(
     ranges
 }
 
+/// Bytes between two ranges that are scanned with them rather than scanning twice.
+const SCANNED_WITH: u64 = 256 * 1024;
+
+/// Rows of ranges that are scanned at once: never empty.
+fn rows(ranges: &[Range]) -> impl Iterator<Item = &[Range]> {
+    ranges.chunk_by(|before, next| next.start - before.end <= SCANNED_WITH)
+}
+
 fn write_all<W: Write>(
     writer: &mut Writer<W>,
     to_write: &Receiver<SealedPages>,
@@ -223,24 +231,25 @@ impl<'a> Filler<'a> {
             any_of: PageIs::PRESENT | PageIs::SWAPPED,
             tell: PageIs::empty(),
         };
-        let (Some(first), Some(last)) = (process.ranges.first(), process.ranges.last()) else {
-            return Ok(());
-        };
-        let mut rest = process.ranges.as_slice();
-        let mut result = Ok(());
-        let scanned = vm::scan_pages(pagemap, first.start, last.end, &filter, |region| {
-            while rest.first().is_some_and(|range| range.end <= region.start) {
-                rest = &rest[1..];
-            }
-            for range in rest.iter().take_while(|range| range.start < region.end) {
-                let (start, end) = (region.start.max(range.start), region.end.min(range.end));
-                if result.is_ok() {
-                    result = self.fill_range(&mut source, start, end, range.zeros_are_nothing);
+        for row in rows(&process.ranges) {
+            let mut rest = row;
+            let mut result = Ok(());
+            let (start, end) = (row[0].start, row[row.len() - 1].end);
+            let scanned = vm::scan_pages(pagemap, start, end, &filter, |region| {
+                while rest.first().is_some_and(|range| range.end <= region.start) {
+                    rest = &rest[1..];
                 }
-            }
-        });
-        scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))?;
-        result
+                for range in rest.iter().take_while(|range| range.start < region.end) {
+                    let (start, end) = (region.start.max(range.start), region.end.min(range.end));
+                    if result.is_ok() {
+                        result = self.fill_range(&mut source, start, end, range.zeros_are_nothing);
+                    }
+                }
+            });
+            scanned.map_err(|errno| Error::call("PAGEMAP_SCAN (needs Linux 6.7)", errno))?;
+            result?;
+        }
+        Ok(())
     }
 
     fn fill_range(

@@ -75,8 +75,9 @@ impl Transit {
         while from < self.descriptors.len() {
             let own_pid = std::process::id() as i32;
             if self.view.is_none() {
-                let own = ProcessView::read(own_pid)?;
-                self.view = Some(ProcessView { fds: Vec::new(), ..own });
+                let mut own = ProcessView::read(own_pid)?;
+                own.fds.clear();
+                self.view = Some(own);
             }
             let mut sockets_among = Vec::new();
             for descriptor in &self.descriptors[from..] {
