@@ -28,6 +28,7 @@ pub mod deadline;
 pub mod family;
 pub mod itinerary;
 pub mod law;
+pub mod network;
 pub mod program;
 pub mod random;
 pub mod rekindle;

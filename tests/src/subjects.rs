@@ -26,6 +26,8 @@ pub struct Subject {
     pub starts_over: bool,
     /// Whether it has pseudo-terminals, whose names must be free when they come back: one at a time.
     pub has_terminals: bool,
+    /// Whether it has ports, which must be free when they come back: in a network of its own.
+    pub has_ports: bool,
 }
 
 impl Subject {
@@ -52,13 +54,25 @@ impl Subject {
         Self { has_terminals: true, ..self }
     }
 
+    const fn with_ports(self) -> Self {
+        Self { has_ports: true, ..self }
+    }
+
     const fn started(self, arguments: &'static [&'static str]) -> Self {
         Self { arguments, ..self }
     }
 }
 
 const fn subject(name: &'static str, source: &'static str) -> Subject {
-    Subject { name, source, flags: &[], arguments: &[], starts_over: false, has_terminals: false }
+    Subject {
+        name,
+        source,
+        flags: &[],
+        arguments: &[],
+        starts_over: false,
+        has_terminals: false,
+        has_ports: false,
+    }
 }
 
 /// Those that must live through every itinerary.
@@ -184,15 +198,15 @@ pub const SUBJECTS: &[Subject] = &[
     subject("inotify", "inotify.c"),
     subject("inotify_unread", "inotify_unread.c"),
     // internet sockets
-    subject("tcp_idle", "tcp_idle.c"),
-    subject("tcp_listening", "tcp_listening.c"),
-    subject("tcp_shared_port", "tcp_shared_port.c"),
-    subject("tcp_streams", "tcp_streams.c").started(&["127.0.0.1"]),
-    subject("tcp_streams_ipv6", "tcp_streams.c").started(&["::1"]),
-    subject("tcp_streams_mapped", "tcp_streams.c").started(&["::ffff:127.0.0.1"]),
-    subject("tcp_closing", "tcp_closing.c"),
-    subject("udp", "udp.c"),
-    subject("socket_options", "socket_options.c"),
+    subject("tcp_idle", "tcp_idle.c").with_ports(),
+    subject("tcp_listening", "tcp_listening.c").with_ports(),
+    subject("tcp_shared_port", "tcp_shared_port.c").with_ports(),
+    subject("tcp_streams", "tcp_streams.c").started(&["127.0.0.1"]).with_ports(),
+    subject("tcp_streams_ipv6", "tcp_streams.c").started(&["::1"]).with_ports(),
+    subject("tcp_streams_mapped", "tcp_streams.c").started(&["::ffff:127.0.0.1"]).with_ports(),
+    subject("tcp_closing", "tcp_closing.c").with_ports(),
+    subject("udp", "udp.c").with_ports(),
+    subject("socket_options", "socket_options.c").with_ports(),
     // sockets to itself
     subject("unix_pairs", "unix_pairs.c"),
     subject("unix_listening", "unix_listening.c"),

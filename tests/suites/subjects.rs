@@ -8,6 +8,7 @@ use std::time::Duration;
 use libtest_mimic::Trial;
 use rekindle_tests::itinerary::{ITINERARIES, at_save_point, checkpointed};
 use rekindle_tests::law::{self, Occasion};
+use rekindle_tests::network;
 use rekindle_tests::program::await_gone;
 use rekindle_tests::rekindle::exit::FAILED;
 use rekindle_tests::rekindle::{self, FAULT, pids_in, restore, restore_detached, system_v_ids_in};
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
         for (itinerary, take) in ITINERARIES {
             trials.push(trial(format!("{}::{itinerary}", subject.name), || {
                 let _turn = subject.has_terminals.then(terminal::turn).transpose()?;
+                let _network = subject.has_ports.then(network::alone).transpose()?;
                 take(subject)
             }));
         }
