@@ -206,6 +206,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("tcp_streams_mapped", "tcp_streams.c").started(&["::ffff:127.0.0.1"]).with_ports(),
     subject("tcp_closing", "tcp_closing.c").with_ports(),
     subject("udp", "udp.c").with_ports(),
+    subject("udp_queued", "udp_queued.c").with_ports(),
     subject("socket_options", "socket_options.c").with_ports(),
     // sockets to itself
     subject("unix_pairs", "unix_pairs.c"),

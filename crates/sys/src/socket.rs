@@ -146,8 +146,10 @@ pub struct Message {
     pub len: usize,
     /// `MSG_*`
     pub flags: i32,
-    /// The name of the sender, for messages.
+    /// The name of the sender, for messages between sockets of the family `AF_UNIX`.
     pub sender: Vec<u8>,
+    /// The address of the sender, for messages, as the kernel has it.
+    pub address: Vec<u8>,
     /// The descriptors that travel with it (`SCM_RIGHTS`), now ours.
     pub rights: Vec<OwnedFd>,
     /// Pid, uid and gid that travel with it (`SCM_CREDENTIALS`).
@@ -178,7 +180,8 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8], flags: i32) -> Result<Messa
     let len = check(unsafe { libc::recvmsg(fd, &raw mut header, flags | libc::MSG_CMSG_CLOEXEC) } as i64)?;
     let control: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
     let mut message = Message { len: len as usize, flags: header.msg_flags, ..Message::default() };
-    message.sender = unix_name(&address[..(header.msg_namelen as usize).min(address.len())]);
+    message.address = address[..(header.msg_namelen as usize).min(address.len())].to_vec();
+    message.sender = unix_name(&message.address);
     take_control(&control[..header.msg_controllen.min(control.len())], &mut message);
     Ok(message)
 }

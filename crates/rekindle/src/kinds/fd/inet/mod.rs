@@ -9,6 +9,7 @@
 //! All sockets of an image are bound before one listens, as sockets that share a port may only do so while none does.
 //! Connections of TCP are captured and made as a whole, before all others: [`network`].
 
+mod datagrams;
 mod groups;
 pub mod network;
 mod nftables;
@@ -33,6 +34,7 @@ use rekindle_tracee::{Arg, Batch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+use rustix::thread::CapabilitySet;
 
 /// See the module's story.
 pub(super) struct Inet;
@@ -57,6 +59,9 @@ const SO_ACCEPTCONN: i32 = 30;
 const SO_PROTOCOL: i32 = 38;
 const SO_DOMAIN: i32 = 39;
 const SO_NETNS_COOKIE: i32 = 71;
+
+/// An option of UDP (linux/udp.h).
+const UDP_GRO: i32 = 104;
 
 const F_SETFL: i32 = 4;
 
@@ -110,6 +115,9 @@ impl FdKind for Inet {
         } else if let Some((state, stream)) = cx.network.take(fd.ino, record.id) {
             (inet.state, inet.stream) = (state, Some(stream));
         }
+        if inet.socket_type == DATAGRAM {
+            datagrams::capture(&socket, record.id, cx)?;
+        }
         record.inet = Some(inet);
         Ok(())
     }
@@ -125,13 +133,18 @@ impl FdKind for Inet {
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
         let Some(inet) = &record.inet else { return Opened::Number(-1) };
+        let nonblocking = record.flags & o::NONBLOCK;
+        let reuse = || inet.shares_port(record.id, cx.descriptions);
         if let Some(made) = cx.made(record.id, batch) {
+            if inet.stream.is_none() {
+                inet.open(made.into(), reuse(), batch);
+                batch.step("F_SETFL", nr::FCNTL, [made.into(), F_SETFL.into(), nonblocking.into()]);
+            }
             return Opened::Step(made);
         }
-        let nonblocking = record.flags & o::NONBLOCK;
         let args = [inet.family.into(), (inet.socket_type | nonblocking).into(), inet.protocol.into()];
         let socket = batch.step(format!("making a {} socket", inet.noun()), nr::SOCKET, args);
-        inet.open(socket.into(), inet.shares_port(record.id, cx.descriptions), batch);
+        inet.open(socket.into(), reuse(), batch);
         Opened::Step(socket)
     }
 
@@ -189,14 +202,17 @@ fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
             "",
         );
     }
-    match peek(socket, &mut [0]) {
-        Err(Errno::AGAIN) => Claim::Mine,
-        _ => Claim::Refused(
-            "datagrams",
-            "datagrams wait to be received, which cannot be captured yet",
-            "try again in a moment",
-        ),
+    let refused = |why| {
+        let is_empty = peek(socket, &mut [0]) == Err(Errno::AGAIN);
+        if is_empty { Claim::Mine } else { Claim::Refused("datagrams", why, "try again in a moment") }
+    };
+    if get_int(socket, i32::from(UDP as u16), UDP_GRO).is_ok_and(|is_on| is_on != 0) {
+        return refused("datagrams wait to be received, which the kernel may have merged (UDP_GRO)");
     }
+    if !has(CapabilitySet::NET_RAW) {
+        return refused("keeping datagrams that wait to be received needs the capability CAP_NET_RAW");
+    }
+    Claim::Mine
 }
 
 fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
@@ -251,10 +267,14 @@ fn look_at_connection(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Er
     Ok(Claim::Mine)
 }
 
-/// Whether we have `CAP_NET_ADMIN` (12 in linux/capability.h).
+/// Whether we have `CAP_NET_ADMIN`.
 fn may_repair() -> bool {
-    let own = rustix::thread::capabilities(None);
-    own.is_ok_and(|own| own.effective.contains(rustix::thread::CapabilitySet::NET_ADMIN))
+    has(CapabilitySet::NET_ADMIN)
+}
+
+/// Whether we have a capability.
+fn has(capability: CapabilitySet) -> bool {
+    rustix::thread::capabilities(None).is_ok_and(|own| own.effective.contains(capability))
 }
 
 fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error) -> Result<Record, Error> {

@@ -16,6 +16,7 @@
 //!
 //! Connections with both ends in the tree need no lock: the two ends are read again until they agree.
 
+use super::datagrams;
 use super::nftables::{Ends, Life, Tables};
 use super::packet::{self, Numbers};
 use super::record::{Address, Record};
@@ -107,15 +108,20 @@ impl Network {
             (std::mem::take(&mut held.reading.sent), std::mem::take(&mut held.reading.received));
         let stream = Stream::of(&held.reading.state, &held.info, sent.len(), held.unsent, received.len());
         for received in received.chunks(PART) {
-            self.parts.push(Part { description, received: received.to_vec(), sent: Vec::new() });
+            self.parts.push(Part { description, received: received.to_vec(), ..Part::default() });
         }
         for sent in sent.chunks(PART) {
-            self.parts.push(Part { description, received: Vec::new(), sent: sent.to_vec() });
+            self.parts.push(Part { description, sent: sent.to_vec(), ..Part::default() });
         }
         Some((held.info.state, stream))
     }
 
-    /// What is in the queues of all connections that were taken.
+    /// Keeps a datagram that waits to be received.
+    pub(super) fn keep(&mut self, datagram: Part) {
+        self.parts.push(datagram);
+    }
+
+    /// What is in the queues of all connections that were taken, and of datagram sockets.
     pub fn take_parts(&mut self) -> Vec<Part> {
         std::mem::take(&mut self.parts)
     }
@@ -283,6 +289,8 @@ pub struct Reviving<'a> {
     tables: Option<Tables>,
     lasting: String,
     all: Vec<(Revived<'a>, bool)>,
+    /// Sockets with datagrams in their queues: descriptions, and what was made of them.
+    filled: Vec<(u32, OwnedFd)>,
 }
 
 impl<'a> Reviving<'a> {
@@ -315,13 +323,15 @@ impl<'a> Reviving<'a> {
             let revived = Revived::make(id, record, stream, parts)?;
             all.push((revived, ends.as_ref().is_some_and(is_outer)));
         }
-        Ok(Self { tables, lasting, all })
+        let filled = datagrams::fill_all(&plan.descriptions, &parts)?;
+        Ok(Self { tables, lasting, all, filled })
     }
 
     /// The descriptions that are made already, and their numbers in this process.
     pub fn made(&self) -> HashMap<u32, i32> {
         let number = |socket: BorrowedFd<'_>| socket.as_raw_fd();
-        self.all.iter().map(|(revived, _)| (revived.id, number(revived.socket()))).collect()
+        let connections = self.all.iter().map(|(revived, _)| (revived.id, number(revived.socket())));
+        connections.chain(self.filled.iter().map(|(id, socket)| (*id, socket.as_raw_fd()))).collect()
     }
 
     /// Unlocks, and lets all connections live. The processes have them, and run next.

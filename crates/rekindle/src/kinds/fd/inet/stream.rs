@@ -13,7 +13,7 @@
 //! has sent it, was told so, and will not do it again.
 
 use super::options::{self, When};
-use super::record::Record;
+use super::record::{Address, Record};
 use super::repair::{self, Mode, Queue, State};
 use super::{TcpInfo, fresh_with};
 use crate::error::Error;
@@ -60,7 +60,7 @@ pub struct Stream {
     pub window: Vec<u8>,
 }
 
-/// What is in a connection's queues, a part of it: records have a limit.
+/// What is in a connection's queues, a part of it: records have a limit. Or a datagram that nobody has received yet.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
 pub struct Part {
     /// The description.
@@ -74,6 +74,9 @@ pub struct Part {
     #[prost(bytes = "vec", tag = "3")]
     #[serde(serialize_with = "crate::json::size")]
     pub sent: Vec<u8>,
+    /// Who has sent it, for a datagram: what was received is the whole of it.
+    #[prost(message, optional, tag = "4")]
+    pub source: Option<Address>,
 }
 
 // States of TCP (net/tcp_states.h).

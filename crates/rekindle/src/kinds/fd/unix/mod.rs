@@ -21,7 +21,7 @@ mod capture;
 mod fill;
 mod options;
 mod place;
-mod queue;
+pub(super) mod queue;
 pub mod record;
 mod restore;
 mod sockets;

@@ -21,10 +21,10 @@ const SO_PEEK_OFF: i32 = 42;
 const BYTES_READABLE: u32 = libc::FIONREAD as u32;
 
 /// A message, or a piece of a stream, and what travels with it.
-pub(super) struct Peeked {
-    pub(super) data: Vec<u8>,
+pub(in super::super) struct Peeked {
+    pub(in super::super) data: Vec<u8>,
     /// See [`Message`].
-    pub(super) message: Message,
+    pub(in super::super) message: Message,
 }
 
 /// How many bytes wait to be read: of a stream, all; of datagrams, the first.
@@ -82,7 +82,7 @@ pub(super) fn peek_stream(of: &OwnedFd) -> Result<Vec<Peeked>> {
 /// `is_at_end` says that no more can come, so that nothing to read looks like an empty message.
 ///
 /// An empty message that has been looked at before, and is not the first, is not seen (net/core/datagram.c).
-pub(super) fn peek_messages(of: &OwnedFd, is_at_end: bool) -> Result<Vec<Peeked>> {
+pub(in super::super) fn peek_messages(of: &OwnedFd, is_at_end: bool) -> Result<Vec<Peeked>> {
     let Some(first) = first_message(of)?.filter(|first| !is_at_end || first.message.len > 0) else {
         return Ok(Vec::new());
     };
