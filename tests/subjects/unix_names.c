@@ -1,4 +1,4 @@
-/* Names that lead elsewhere by now, or nowhere: deleted, replaced, below a directory that is gone, autobound, of full length. */
+/* Names that lead elsewhere by now, or nowhere: deleted, replaced, renamed, linked, below a directory that is gone, autobound, of full length. */
 #include "sockets.h"
 
 int main(void) {
@@ -33,6 +33,12 @@ int main(void) {
     int named = bound(SOCK_STREAM, "client");
     connect_to(named, "service");
     int named_server = accepted(current);
+    /* renamed when it was ready; another is at its path. One with a link, one that has lost its path to the link */
+    int renamed = listening(SOCK_STREAM, "making", 5);
+    CHECK(chmod("making", 0640) == 0 && rename("making", "ready") == 0);
+    int next = listening(SOCK_STREAM, "making", 5);
+    int linked = listening(SOCK_STREAM, "one", 5), moved = listening(SOCK_STREAM, "three", 5);
+    CHECK(link("one", "two") == 0 && link("three", "four") == 0 && unlink("three") == 0);
 
     save_point();
 
@@ -65,5 +71,20 @@ int main(void) {
     check_peer(named_server, "client");
     check_peer(named, "service");
     check_talk(named, named_server);
+    check_name(renamed, "making");
+    check_name(moved, "three");
+    struct stat file, other_name;
+    CHECK(lstat("ready", &file) == 0 && (file.st_mode & 0777) == 0640 && access("three", F_OK) == -1);
+    CHECK(lstat("one", &file) == 0 && lstat("two", &other_name) == 0 && file.st_ino == other_name.st_ino);
+    client = connected(SOCK_STREAM, "ready");
+    check_talk(client, accepted(renamed));
+    client = connected(SOCK_STREAM, "making");
+    check_talk(client, accepted(next));
+    client = connected(SOCK_STREAM, "one");
+    check_talk(client, accepted(linked));
+    client = connected(SOCK_STREAM, "two");
+    check_talk(client, accepted(linked));
+    client = connected(SOCK_STREAM, "four");
+    check_talk(client, accepted(moved));
     return ok();
 }

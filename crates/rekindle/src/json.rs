@@ -7,6 +7,11 @@ pub(crate) fn path<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, 
     serializer.serialize_str(&crate::refusal::show(bytes))
 }
 
+/// Paths or names.
+pub(crate) fn paths<S: Serializer>(list: &[Vec<u8>], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(list.iter().map(|bytes| crate::refusal::show(bytes)))
+}
+
 /// Contents: `<N bytes>`.
 pub(crate) fn size<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_str(&format!("<{} bytes>", bytes.len()))

@@ -31,6 +31,8 @@ numbers! {
     PIDFD_GETFD = libc::SYS_pidfd_getfd, "pidfd_getfd(2), Linux 5.6";
     MKNODAT = libc::SYS_mknodat, "mknodat(2)";
     UNLINKAT = libc::SYS_unlinkat, "unlinkat(2)";
+    LINKAT = libc::SYS_linkat, "linkat(2)";
+    RENAMEAT = libc::SYS_renameat, "renameat(2)";
     PIPE2 = libc::SYS_pipe2, "pipe2(2)";
     SOCKET = libc::SYS_socket, "socket(2)";
     BIND = libc::SYS_bind, "bind(2)";

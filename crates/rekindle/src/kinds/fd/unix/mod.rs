@@ -40,6 +40,7 @@ use record::State;
 use rekindle_sys::sock_diag::{self, UnixSocket};
 use rekindle_tracee::Batch;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 /// See the module's story.
 pub(super) struct Unix;
@@ -71,7 +72,7 @@ impl FdKind for Unix {
         // Without the kernel's word, a name that is taken is noticed when it is bound.
         let sockets =
             if named.is_empty() { Vec::new() } else { sock_diag::unix_sockets().unwrap_or_default() };
-        named.into_iter().filter_map(|unix| obstacle(unix, &sockets)).collect()
+        named.into_iter().flat_map(|unix| obstacles(unix, &sockets)).collect()
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
@@ -113,20 +114,26 @@ fn takes_name(unix: &Record) -> bool {
     is_found && (unix.place.is_some() || unix.name.first() == Some(&0))
 }
 
-/// Why a name cannot be taken.
-fn obstacle(unix: &Record, sockets: &[UnixSocket]) -> Option<String> {
+/// Why its names cannot be taken.
+fn obstacles(unix: &Record, sockets: &[UnixSocket]) -> Vec<String> {
     let Some(place) = &unix.place else {
         let taken = sockets.iter().any(|socket| {
             let holds_it = socket.state != UnixSocket::ESTABLISHED && u32::from(socket.kind) == unix.kind;
             holds_it && socket.name.as_ref() == Some(&unix.name)
         });
         let name = show(&unix.name);
-        return taken.then(|| format!("the name {name} of a socket of the program is taken; end who has it"));
+        let obstacle = format!("the name {name} of a socket of the program is taken; end who has it");
+        return taken.then_some(obstacle).into_iter().collect();
     };
-    let path = place::full_path(&unix.name, place);
+    let paths = place::full_paths(&unix.name, place);
+    paths.iter().filter_map(|path| obstacle_at(path, sockets)).collect()
+}
+
+/// Why a socket cannot have its file at a path.
+fn obstacle_at(path: &Path, sockets: &[UnixSocket]) -> Option<String> {
     let shown = path.display();
     let Ok(found) = path.symlink_metadata() else {
-        let has_directory = path.parent().is_some_and(std::path::Path::is_dir);
+        let has_directory = path.parent().is_some_and(Path::is_dir);
         return (!has_directory)
             .then(|| format!("the directory of the program's socket {shown} does not exist; create it"));
     };
@@ -135,7 +142,7 @@ fn obstacle(unix: &Record, sockets: &[UnixSocket]) -> Option<String> {
     }
     let is_bound = |socket: &&UnixSocket| {
         socket.state != UnixSocket::ESTABLISHED
-            && socket.file.is_some_and(|file| place::is_file_of(&path, &found, file))
+            && socket.file.is_some_and(|file| place::is_file_of(path, &found, file))
     };
     let user = sockets.iter().find(is_bound)?;
     let inode = user.inode;

@@ -1,11 +1,13 @@
 //! Names of sockets: where in the file system a path leads to its socket, and how a socket gets one again.
 //!
 //! A socket keeps its path as the program gave it, wherever that leads by now. One that is found by its path must be
-//! bound where it was. All others (whose path was deleted or replaced, and those that were accepted and have the name of
-//! the listening socket) get their name in a file system of their own, that nobody else sees and that goes with them:
-//! the root directory of the process is changed to it, and back.
+//! bound where it was; so must one whose file was renamed in its directory, or has links there (servers give a socket its
+//! name in one step when it is ready): it is bound to its path, and its file gets its other names then. All others
+//! (whose path was deleted or replaced, and those that were accepted and have the name of the listening socket) get their
+//! name in a file system of their own, that nobody else sees and that goes with them: the root directory of the process is
+//! changed to it, and back.
 
-use super::record::{Place, Record};
+use super::record::{NAMES_MAX, Place, Record};
 use crate::refusal::show;
 use crate::view::{ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
@@ -14,7 +16,7 @@ use rekindle_tracee::{Arg, Batch, Data, StepId};
 use std::ffi::OsStr;
 use std::fs::Metadata;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 const FSCONFIG_CMD_CREATE: i32 = 6;
@@ -37,10 +39,35 @@ pub(super) fn find(
             ..Place::default()
         };
         let path = full_path(name, &place);
-        let found = path.symlink_metadata().ok()?;
-        let is_it = found.mode() & libc::S_IFMT == libc::S_IFSOCK && is_file_of(&path, &found, file);
-        is_it.then(|| Place { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, ..place })
+        let (names, found) = match socket_at(&path, file) {
+            Some(found) if found.nlink() == 1 => (Vec::new(), found),
+            _ => names_of(path.parent()?, file)?,
+        };
+        Some(Place { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777, names, ..place })
     })
+}
+
+/// What is at a path, if it is the file of the socket.
+fn socket_at(path: &Path, file: (u32, u32)) -> Option<Metadata> {
+    let found = path.symlink_metadata().ok()?;
+    let is_it = found.mode() & libc::S_IFMT == libc::S_IFSOCK && is_file_of(path, &found, file);
+    is_it.then_some(found)
+}
+
+/// By which names the file of a socket is found in a directory.
+fn names_of(directory: &Path, file: (u32, u32)) -> Option<(Vec<Vec<u8>>, Metadata)> {
+    let (mut names, mut found) = (Vec::new(), None);
+    for entry in directory.read_dir().ok()?.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_socket()) {
+            continue;
+        }
+        if let Some(metadata) = socket_at(&entry.path(), file).filter(|_| names.len() < NAMES_MAX) {
+            names.push(entry.file_name().into_encoded_bytes());
+            found = Some(metadata);
+        }
+    }
+    names.sort_unstable();
+    Some((names, found?))
 }
 
 /// Whether a file that was found is the one that the kernel says a socket is bound to: inode (its lower 32 bits) and
@@ -62,6 +89,15 @@ pub(super) fn full_path(name: &[u8], place: &Place) -> PathBuf {
     let base = base.strip_suffix(b"/").unwrap_or(base);
     let slash: &[u8] = if name.starts_with(b"/") { b"" } else { b"/" };
     Path::new(OsStr::from_bytes(&[base, slash, name].concat())).to_owned()
+}
+
+/// All paths that lead to the file of a socket.
+pub(super) fn full_paths(name: &[u8], place: &Place) -> Vec<PathBuf> {
+    let path = full_path(name, place);
+    if place.names.is_empty() {
+        return vec![path];
+    }
+    place.names.iter().map(|name| path.with_file_name(OsStr::from_bytes(name))).collect()
 }
 
 /// `struct sockaddr_un`, and its length.
@@ -88,20 +124,51 @@ pub(super) fn bind_in_place(
     batch: &mut Batch,
     with: impl FnOnce(&mut Batch),
 ) {
+    let (_, last) = split(&record.name);
+    let was_renamed = !place.names.is_empty() && !place.names.iter().any(|name| name == last);
     let way = Way::enter_place(place, batch);
     // What is left there is of the program as it was, or of nobody: this was looked at before.
     let is_left = full_path(&record.name, place).symlink_metadata().is_ok();
     let path = batch.c_string(&record.name);
-    if is_left {
-        batch.step_may_fail("unlink", nr::UNLINKAT, [libc::AT_FDCWD.into(), path.into(), 0.into()]);
+    let aside = batch.c_string(&[&record.name, ".aside".as_bytes()].concat());
+    let (here, uid, gid) = (Arg::from(libc::AT_FDCWD), place.uid.into(), place.gid.into());
+    if was_renamed {
+        // Its path leads to something else by now, or to nothing.
+        batch.step_may_fail("renameat", nr::RENAMEAT, [here, path.into(), here, aside.into()]);
+    } else if is_left {
+        batch.step_may_fail("unlink", nr::UNLINKAT, [here, path.into(), 0.into()]);
     }
     bind(socket, &record.name, batch);
-    let (uid, gid) = (place.uid.into(), place.gid.into());
-    let args = [libc::AT_FDCWD.into(), path.into(), uid, gid, libc::AT_SYMLINK_NOFOLLOW.into()];
-    batch.step("chown of a socket", nr::FCHOWNAT, args);
-    batch.step("chmod of a socket", nr::FCHMODAT, [libc::AT_FDCWD.into(), path.into(), place.mode.into()]);
+    batch.step(
+        "chown of a socket",
+        nr::FCHOWNAT,
+        [here, path.into(), uid, gid, libc::AT_SYMLINK_NOFOLLOW.into()],
+    );
+    batch.step("chmod of a socket", nr::FCHMODAT, [here, path.into(), place.mode.into()]);
     with(batch);
+    link(record, place, batch);
+    if was_renamed {
+        batch.step("unlink", nr::UNLINKAT, [here, path.into(), 0.into()]);
+        batch.step_may_fail("renameat", nr::RENAMEAT, [here, aside.into(), here, path.into()]);
+    }
     way.leave(batch);
+}
+
+/// Gives the file of a socket its other names.
+fn link(record: &Record, place: &Place, batch: &mut Batch) {
+    let (directory, last) = split(&record.name);
+    let here = Arg::from(libc::AT_FDCWD);
+    let path = batch.c_string(&record.name);
+    for name in place.names.iter().filter(|name| *name != last) {
+        let other = batch.c_string(&[directory, name].concat());
+        batch.step_may_fail("unlink", nr::UNLINKAT, [here, other.into(), 0.into()]);
+        batch.step("linking a socket's file", nr::LINKAT, [here, path.into(), here, other.into(), 0.into()]);
+    }
+}
+
+/// The directory that a path names, up to its last slash, and the name there.
+fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    path.split_at(path.iter().rposition(|byte| *byte == b'/').map_or(0, |at| at + 1))
 }
 
 /// A way to another root or working directory, and back.

@@ -116,6 +116,11 @@ pub struct Place {
     /// The permissions in `st_mode`.
     #[prost(uint32, tag = "5")]
     pub mode: u32,
+    /// The names that lead to the file in the directory of its path, where that one alone does not: it was renamed, or
+    /// has links.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    #[serde(serialize_with = "crate::json::paths")]
+    pub names: Vec<Vec<u8>>,
 }
 
 /// A message, or a piece of a stream.
@@ -170,6 +175,8 @@ pub struct SocketOption {
 pub(super) const NAME_MAX: usize = 108;
 /// The most that the queue of one socket may hold: it is written in one record, and sent by single calls.
 pub(super) const QUEUE_MAX: usize = 768 * 1024;
+/// How many names may lead to the file of one socket.
+pub(super) const NAMES_MAX: usize = 16;
 /// `NGROUPS_MAX`
 const GROUPS_MAX: usize = 65536;
 
@@ -247,7 +254,11 @@ fn check_names(record: &Record) -> Result<(), String> {
     } else {
         is_absolute(&place.directory)
     };
-    if fits && record.has_path() && place.mode <= 0o7777 {
+    let is_sane = |name: &Vec<u8>| {
+        !matches!(name.as_slice(), b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
+    };
+    let names_fit = place.names.len() <= NAMES_MAX && place.names.iter().all(is_sane);
+    if fits && names_fit && record.has_path() && place.mode <= 0o7777 {
         Ok(())
     } else {
         Err("the place of its name makes no sense".into())
@@ -323,6 +334,10 @@ mod tests {
         check(descriptions[&1], &cx)
     }
 
+    fn found_as(name: &[u8]) -> Option<Place> {
+        Some(Place { directory: b"/".to_vec(), names: vec![name.to_vec()], ..Place::default() })
+    }
+
     #[test]
     fn takes_what_a_checkpoint_writes() {
         let queue = vec![Message { data: b"x".to_vec(), rights: vec![1, 2], ..Message::default() }];
@@ -332,6 +347,8 @@ mod tests {
         assert_eq!(verdict(&[socket(1, listening), socket(2, waiting)]), Ok(()));
         let alone = Record { gone: Gone::Closed as i32, ..of_state(State::Paired) };
         assert_eq!(verdict(&[socket(1, alone)]), Ok(()));
+        let renamed = Record { name: b"a".to_vec(), place: found_as(b"b"), ..of_state(State::Idle) };
+        assert_eq!(verdict(&[socket(1, renamed)]), Ok(()));
     }
 
     #[test]
@@ -346,6 +363,8 @@ mod tests {
             Record { name: vec![b'x'; 109], ..idle() },
             Record { name: b"a\0b".to_vec(), ..idle() },
             Record { name: b"a".to_vec(), place: Some(Place::default()), ..idle() },
+            Record { name: b"a".to_vec(), place: found_as(b"../b"), ..idle() },
+            Record { name: b"a".to_vec(), place: found_as(b".."), ..idle() },
             Record { shutdown: 4, ..idle() },
             Record { filter: vec![0; 7], ..idle() },
             Record { filter: vec![0; 8 * 4097], ..idle() },
