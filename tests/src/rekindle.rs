@@ -193,14 +193,18 @@ pub fn checkpoint_and_kill_within(program: &mut Program, image: &Path, limit: Du
 }
 
 /// The ids of System V objects in an image, by the option of ipcrm(1) that removes such an object.
-pub fn system_v_ids_in(image: &Path) -> Verdict<[(&'static str, Vec<i64>); 2]> {
+pub fn system_v_ids_in(image: &Path) -> Verdict<[(&'static str, Vec<i64>); 3]> {
     let outcome = run(command(["inspect", "--json"])?.arg(image))?.succeeded()?;
     let json: serde_json::Value = serde_json::from_slice(&outcome.stdout)?;
     let ids = |list: &str, pointer: &str| {
         let list = json["plan"][list].as_array().cloned().unwrap_or_default();
         list.iter().filter_map(|object| object.pointer(pointer)?.as_i64()).collect::<Vec<_>>()
     };
-    let found = [("-m", ids("shared", "/segment/shmid")), ("-s", ids("semaphores", "/semid"))];
+    let found = [
+        ("-m", ids("shared", "/segment/shmid")),
+        ("-s", ids("semaphores", "/semid")),
+        ("-q", ids("message_queues", "/msqid")),
+    ];
     ensure!(found.iter().any(|(_, ids)| !ids.is_empty()), "the image tells of no System V objects");
     Ok(found)
 }

@@ -113,6 +113,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("memfd_huge", "memfd_huge.c"),
     subject("sysv_shm", "sysv_shm.c"),
     subject("sysv_semaphores", "sysv_semaphores.c"),
+    subject("sysv_queues", "sysv_queues.c"),
     subject("objects_of_two", "objects_of_two.c"),
     // the program's image, and what belongs to the address space
     subject("image_pie", "image_of_itself.c"),
@@ -248,6 +249,9 @@ pub const FOREIGN_KINDS: Subject = subject("foreign_kinds", "foreign_kinds.c");
 
 /// Holds a semaphore that its end would give back, which is refused.
 pub const SEMAPHORE_UNDO: Subject = subject("semaphore_undo", "semaphore_undo.c");
+
+/// Leaves a System V queue behind, with messages in it.
+pub const QUEUE_LEFT: Subject = subject("queue_left", "queue_left.c");
 
 /// Shares a System V segment with a process that is none of its descendants.
 pub const FOREIGN_SEGMENT: Subject = subject("foreign_segment", "foreign_segment.c");

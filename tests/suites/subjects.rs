@@ -14,7 +14,7 @@ use rekindle_tests::rekindle::exit::FAILED;
 use rekindle_tests::rekindle::{self, FAULT, pids_in, restore, restore_detached, system_v_ids_in};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
-use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, SUBJECTS};
+use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, QUEUE_LEFT, SUBJECTS};
 use rekindle_tests::terminal;
 use rekindle_tests::trial::{Trouble, Verdict, run, trial};
 use rekindle_tests::{ensure, fail};
@@ -25,6 +25,8 @@ fn main() -> ExitCode {
         trial("another_name::kill_and_restore", another_name),
         trial("sysv_shm::made_again", || made_again("sysv_shm")),
         trial("sysv_semaphores::made_again", || made_again("sysv_semaphores")),
+        trial("sysv_queues::made_again", || made_again("sysv_queues")),
+        trial("queue_left::goes_back", queue_goes_back),
         trial("objects_of_two::made_again", || made_again("objects_of_two")),
         trial("law::control_holds_for_a_process_left_alone", holds_for_a_process_left_alone),
         trial("law::control_sees_a_changed_process", sees_a_changed_process),
@@ -74,6 +76,24 @@ fn made_again(name: &str) -> Verdict {
         ensure!(!remove(kind, id)?.success(), "a restore that failed has left {kind} {id}");
     }
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// The program has used its queue since the checkpoint: what is in it goes back with the program.
+fn queue_goes_back() -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let program = at_save_point(&QUEUE_LEFT, &scene)?;
+    let pid = program.pid();
+    rekindle::run(&mut rekindle::checkpoint(pid, &scene.image(), &[])?)?.succeeded()?;
+    program.go_on(Duration::ZERO)?;
+    await_gone(pid)?;
+    let came_back = restore_detached(pid, &scene.image(), &scene).and_then(|it| it.go_on(Duration::ZERO));
+    for (kind, ids) in system_v_ids_in(&scene.image())? {
+        for id in ids {
+            Command::new("ipcrm").args([kind, &id.to_string()]).status()?;
+        }
+    }
+    came_back
 }
 
 /// /proc tells the other name afterwards, which the law knows nothing of.

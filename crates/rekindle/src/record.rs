@@ -7,6 +7,7 @@ use crate::error::Error;
 use crate::kinds::fd::inet::stream;
 use crate::kinds::fd::{Description, Descriptor};
 use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
+use crate::kinds::message_queues;
 use crate::kinds::process::{Process, identity, zombie};
 use crate::kinds::semaphores;
 use crate::kinds::task::Task;
@@ -98,6 +99,7 @@ records! {
     11 "zombie" Zombie: zombie::Record, "a child that has ended";
     12 "semaphores" Semaphores: semaphores::Record, "a set of System V semaphores that the program has used";
     17 "stream-part" StreamPart: stream::Part, "a part of what is in the queues of a TCP connection";
+    20 "message-queue" MessageQueue: message_queues::Record, "a System V message queue that the program uses";
 }
 
 /// What the records before the pages say, put together.
@@ -115,6 +117,8 @@ pub struct Plan {
     pub zombies: Vec<zombie::Record>,
     /// System V semaphores that they have used.
     pub semaphores: Vec<semaphores::Record>,
+    /// System V message queues that they use.
+    pub message_queues: Vec<message_queues::Record>,
     /// What is in the queues of TCP connections.
     pub parts: Vec<stream::Part>,
     /// The processes, in the order in which they come into being: parents before children.
@@ -153,7 +157,8 @@ impl Plan {
             .chain(self.descriptions.into_iter().map(AnyRecord::Description))
             .chain(self.parts.into_iter().map(AnyRecord::StreamPart))
             .chain(self.zombies.into_iter().map(AnyRecord::Zombie))
-            .chain(self.semaphores.into_iter().map(AnyRecord::Semaphores));
+            .chain(self.semaphores.into_iter().map(AnyRecord::Semaphores))
+            .chain(self.message_queues.into_iter().map(AnyRecord::MessageQueue));
         let processes = self.processes.into_iter().flat_map(|p| {
             std::iter::once(AnyRecord::Process(p.process))
                 .chain(p.tasks.into_iter().map(AnyRecord::Task))
@@ -176,6 +181,7 @@ impl Plan {
             AnyRecord::Description(description) => self.descriptions.push(description),
             AnyRecord::Zombie(zombie) => self.zombies.push(zombie),
             AnyRecord::Semaphores(set) => self.semaphores.push(set),
+            AnyRecord::MessageQueue(queue) => self.message_queues.push(queue),
             AnyRecord::StreamPart(part) => self.parts.push(part),
             AnyRecord::Process(process) => {
                 self.processes.push(ProcessPlan { process, ..ProcessPlan::default() });
@@ -206,6 +212,7 @@ impl ProcessPlan {
             | AnyRecord::StreamPart(_)
             | AnyRecord::Zombie(_)
             | AnyRecord::Semaphores(_)
+            | AnyRecord::MessageQueue(_)
             | AnyRecord::Process(_) => {}
         }
     }

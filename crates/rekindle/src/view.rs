@@ -27,7 +27,7 @@ use rekindle_tracee::{Frozen, FrozenTree};
 use rest::Rest;
 use rustix::fs::CWD;
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
@@ -156,6 +156,15 @@ impl TreeView {
     /// The process that another one's memory comes from when it is cloned: whoever clones it, or whom that stands in for.
     pub fn donor(&self, pid: i32) -> Option<i32> {
         self.ties.donor(pid)
+    }
+
+    /// The pids of its processes, also of those that have ended.
+    pub fn pids(&self) -> BTreeSet<i32> {
+        self.processes
+            .iter()
+            .map(|view| view.pid)
+            .chain(self.zombies.iter().map(|zombie| zombie.pid))
+            .collect()
     }
 
     /// Whether the tree has both ends of the pipe that a descriptor is an end of.

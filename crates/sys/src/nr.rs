@@ -72,6 +72,8 @@ numbers! {
     PRCTL = libc::SYS_prctl, "prctl(2)";
     ARCH_PRCTL = libc::SYS_arch_prctl, "arch_prctl(2)";
     FLOCK = libc::SYS_flock, "flock(2)";
+    MSGSND = libc::SYS_msgsnd, "msgsnd(2)";
+    MSGRCV = libc::SYS_msgrcv, "msgrcv(2)";
     SHMAT = libc::SYS_shmat, "shmat(2)";
     MODIFY_LDT = libc::SYS_modify_ldt, "modify_ldt(2)";
     PERSONALITY = libc::SYS_personality, "personality(2)";

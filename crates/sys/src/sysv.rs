@@ -2,17 +2,53 @@
 
 use crate::{Errno, Result, check};
 
+/// What every object has (`struct ipc64_perm`, include/uapi/asm-generic/ipcbuf.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// The key that it was made with.
+    pub key: i32,
+    /// Its owner.
+    pub uid: u32,
+    /// The owner's group.
+    pub gid: u32,
+    /// Whoever made it.
+    pub cuid: u32,
+    /// Their group.
+    pub cgid: u32,
+    /// What owner, group and others may do; of segments, also [`SHM_DEST`].
+    pub mode: u32,
+}
+
+impl Permissions {
+    fn of(found: libc::ipc_perm) -> Self {
+        Self {
+            key: found.__key,
+            uid: found.uid,
+            gid: found.gid,
+            cuid: found.cuid,
+            cgid: found.cgid,
+            mode: u32::from(found.mode),
+        }
+    }
+
+    /// Writes what `IPC_SET` sets: owner, group and permissions.
+    fn put(&self, wanted: &mut libc::ipc_perm) {
+        wanted.uid = self.uid;
+        wanted.gid = self.gid;
+        wanted.mode = (self.mode & 0o777) as libc::c_ushort;
+    }
+
+    /// The flags of `msgget` and its like that make a new object with these permissions.
+    fn for_new(self) -> i32 {
+        (self.mode & 0o777) as i32 | libc::IPC_CREAT | libc::IPC_EXCL
+    }
+}
+
 /// A shared memory segment, as `shmctl(IPC_STAT)` tells (`struct shmid64_ds`, include/uapi/asm-generic/shmbuf.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of shmctl(2), without their prefix")]
 pub struct Segment {
-    pub key: i32,
-    pub uid: u32,
-    pub gid: u32,
-    pub cuid: u32,
-    pub cgid: u32,
-    /// Permissions, and [`SHM_DEST`].
-    pub mode: u32,
+    pub perm: Permissions,
     /// Bytes.
     pub size: u64,
     /// Time of the last change by shmctl(2), or of its making; seconds since 1970.
@@ -32,14 +68,8 @@ pub fn segment(id: i32) -> Result<Segment> {
     let mut found: libc::shmid_ds = unsafe { std::mem::zeroed() };
     // SAFETY: `found` is live and of the type that IPC_STAT fills.
     check(unsafe { libc::shmctl(id, libc::IPC_STAT, &raw mut found) }.into())?;
-    let perm = found.shm_perm;
     Ok(Segment {
-        key: perm.__key,
-        uid: perm.uid,
-        gid: perm.gid,
-        cuid: perm.cuid,
-        cgid: perm.cgid,
-        mode: u32::from(perm.mode),
+        perm: Permissions::of(found.shm_perm),
         size: found.shm_segsz as u64,
         ctime: found.shm_ctime,
         cpid: found.shm_cpid,
@@ -47,21 +77,18 @@ pub fn segment(id: i32) -> Result<Segment> {
     })
 }
 
-/// Makes a segment; tells its id (shmget(2)). `flags` are permissions and `SHM_HUGETLB` with its size of pages;
-/// `IPC_CREAT` and `IPC_EXCL` are added.
-pub fn make_segment(key: i32, size: u64, flags: i32) -> Result<i32> {
-    let flags = flags | libc::IPC_CREAT | libc::IPC_EXCL;
+/// Makes a segment; tells its id (shmget(2)). `flags` are 0, or `SHM_HUGETLB` with its size of pages. The caller is its
+/// owner and creator.
+pub fn make_segment(perm: &Permissions, size: u64, flags: i32) -> Result<i32> {
     // SAFETY: numbers only.
-    check(unsafe { libc::shmget(key, size as usize, flags) }.into()).map(|id| id as i32)
+    check(unsafe { libc::shmget(perm.key, size as usize, flags | perm.for_new()) }.into()).map(|id| id as i32)
 }
 
 /// Sets owner, group and permissions of a segment (`shmctl(IPC_SET)`).
-pub fn own_segment(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+pub fn own_segment(id: i32, perm: &Permissions) -> Result<()> {
     // SAFETY: all fields are integers, for which zeros are fine.
     let mut wanted: libc::shmid_ds = unsafe { std::mem::zeroed() };
-    wanted.shm_perm.uid = uid;
-    wanted.shm_perm.gid = gid;
-    wanted.shm_perm.mode = (mode & 0o777) as libc::c_ushort;
+    perm.put(&mut wanted.shm_perm);
     // SAFETY: `wanted` is live and of the type that IPC_SET reads.
     check(unsafe { libc::shmctl(id, libc::IPC_SET, &raw mut wanted) }.into()).map(drop)
 }
@@ -92,12 +119,7 @@ pub fn become_user_in_this_thread(uid: u32, gid: u32) -> Result<()> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names are those of semctl(2), without their prefix")]
 pub struct SemaphoreSet {
-    pub key: i32,
-    pub uid: u32,
-    pub gid: u32,
-    pub cuid: u32,
-    pub cgid: u32,
-    pub mode: u32,
+    pub perm: Permissions,
     /// How many semaphores it has.
     pub count: u32,
 }
@@ -108,16 +130,7 @@ pub fn semaphore_set(id: i32) -> Result<SemaphoreSet> {
     let mut found: libc::semid_ds = unsafe { std::mem::zeroed() };
     // SAFETY: `found` is live and of the type that IPC_STAT fills.
     check(unsafe { libc::semctl(id, 0, libc::IPC_STAT, &raw mut found) }.into())?;
-    let perm = found.sem_perm;
-    Ok(SemaphoreSet {
-        key: perm.__key,
-        uid: perm.uid,
-        gid: perm.gid,
-        cuid: perm.cuid,
-        cgid: perm.cgid,
-        mode: u32::from(perm.mode),
-        count: found.sem_nsems as u32,
-    })
+    Ok(SemaphoreSet { perm: Permissions::of(found.sem_perm), count: found.sem_nsems as u32 })
 }
 
 /// The values of a set of `count` semaphores (`semctl(GETALL)`).
@@ -147,20 +160,17 @@ pub fn semaphore_pid(id: i32, index: u32) -> Result<i32> {
     check(unsafe { libc::semctl(id, index as i32, libc::GETPID) }.into()).map(|pid| pid as i32)
 }
 
-/// Makes a set of semaphores; tells its id (semget(2)). `IPC_CREAT` and `IPC_EXCL` are added to the permissions.
-pub fn make_semaphore_set(key: i32, count: u32, mode: u32) -> Result<i32> {
-    let flags = (mode & 0o777) as i32 | libc::IPC_CREAT | libc::IPC_EXCL;
+/// Makes a set of semaphores; tells its id (semget(2)). The caller is its owner and creator.
+pub fn make_semaphore_set(perm: &Permissions, count: u32) -> Result<i32> {
     // SAFETY: numbers only.
-    check(unsafe { libc::semget(key, count as i32, flags) }.into()).map(|id| id as i32)
+    check(unsafe { libc::semget(perm.key, count as i32, perm.for_new()) }.into()).map(|id| id as i32)
 }
 
 /// Sets owner, group and permissions of a set of semaphores (`semctl(IPC_SET)`).
-pub fn own_semaphore_set(id: i32, uid: u32, gid: u32, mode: u32) -> Result<()> {
+pub fn own_semaphore_set(id: i32, perm: &Permissions) -> Result<()> {
     // SAFETY: all fields are integers, for which zeros are fine.
     let mut wanted: libc::semid_ds = unsafe { std::mem::zeroed() };
-    wanted.sem_perm.uid = uid;
-    wanted.sem_perm.gid = gid;
-    wanted.sem_perm.mode = (mode & 0o777) as libc::c_ushort;
+    perm.put(&mut wanted.sem_perm);
     // SAFETY: `wanted` is live and of the type that IPC_SET reads.
     check(unsafe { libc::semctl(id, 0, libc::IPC_SET, &raw mut wanted) }.into()).map(drop)
 }
@@ -176,4 +186,87 @@ pub fn remove_semaphore_set(id: i32) -> Result<()> {
 pub fn share_no_semaphore_undo() -> Result<()> {
     // SAFETY: what the thread shares of memory and descriptors stays as it is.
     check(unsafe { libc::unshare(libc::CLONE_SYSVSEM) }.into()).map(drop)
+}
+
+/// A message queue, as `msgctl(IPC_STAT)` tells (`struct msqid64_ds`, include/uapi/asm-generic/msgbuf.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of msgctl(2), without their prefix")]
+pub struct MessageQueue {
+    pub perm: Permissions,
+    /// Bytes in it.
+    pub cbytes: u64,
+    /// Messages in it.
+    pub qnum: u64,
+    /// How many bytes there may be in it.
+    pub qbytes: u64,
+    /// The process that sent last; 0: nobody.
+    pub lspid: i32,
+    /// The process that received last; 0: nobody.
+    pub lrpid: i32,
+}
+
+/// What is known of a message queue. `EINVAL` or `EIDRM`: there is none of this id.
+pub fn message_queue(id: i32) -> Result<MessageQueue> {
+    // SAFETY: all fields are integers, for which zeros are fine.
+    let mut found: libc::msqid_ds = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` is live and of the type that IPC_STAT fills.
+    check(unsafe { libc::msgctl(id, libc::IPC_STAT, &raw mut found) }.into())?;
+    Ok(MessageQueue {
+        perm: Permissions::of(found.msg_perm),
+        cbytes: found.__msg_cbytes,
+        qnum: found.msg_qnum,
+        qbytes: found.msg_qbytes,
+        lspid: found.msg_lspid,
+        lrpid: found.msg_lrpid,
+    })
+}
+
+/// Which message of a queue to look at, and whether it stays there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// A copy of the one at a place in the queue, from 0 on (`MSG_COPY`; needs CONFIG_CHECKPOINT_RESTORE, else `ENOSYS`).
+    /// The queue stays as it is, its times and pids too.
+    CopyOf(usize),
+    /// The first one, which goes.
+    First,
+}
+
+/// A message: its type and its bytes, of which there may be up to `size` (msgrcv(2)). `ENOMSG`: there is none; `E2BIG`:
+/// it is longer.
+pub fn message(id: i32, which: Which, size: usize) -> Result<(i64, Vec<u8>)> {
+    const TYPE: usize = size_of::<i64>();
+    let (place, flags) = match which {
+        Which::CopyOf(place) => (place as i64, libc::MSG_COPY),
+        Which::First => (0, 0),
+    };
+    let mut message = vec![0_u8; TYPE + size];
+    // SAFETY: `message` has room for the type and `size` bytes behind it.
+    let received =
+        unsafe { libc::msgrcv(id, message.as_mut_ptr().cast(), size, place, flags | libc::IPC_NOWAIT) };
+    let length = check(received as libc::c_long)? as usize;
+    let kind = message.first_chunk().map_or(0, |bytes| i64::from_ne_bytes(*bytes));
+    Ok((kind, message.get(TYPE..TYPE + length).unwrap_or_default().to_vec()))
+}
+
+/// Makes a message queue; tells its id (msgget(2)). The caller is its owner and creator.
+pub fn make_message_queue(perm: &Permissions) -> Result<i32> {
+    // SAFETY: numbers only.
+    check(unsafe { libc::msgget(perm.key, perm.for_new()) }.into()).map(|id| id as i32)
+}
+
+/// Sets owner, group and permissions of a message queue, and how many bytes there may be in it: more than the system's
+/// limit (msgmnb) needs CAP_SYS_RESOURCE (`msgctl(IPC_SET)`).
+pub fn own_message_queue(id: i32, perm: &Permissions, qbytes: u64) -> Result<()> {
+    // SAFETY: all fields are integers, for which zeros are fine.
+    let mut wanted: libc::msqid_ds = unsafe { std::mem::zeroed() };
+    perm.put(&mut wanted.msg_perm);
+    wanted.msg_qbytes = qbytes;
+    // SAFETY: `wanted` is live and of the type that IPC_SET reads.
+    check(unsafe { libc::msgctl(id, libc::IPC_SET, &raw mut wanted) }.into()).map(drop)
+}
+
+/// Removes a message queue (`msgctl(IPC_RMID)`).
+pub fn remove_message_queue(id: i32) -> Result<()> {
+    // SAFETY: IPC_RMID reads nothing through the pointer.
+    check(unsafe { libc::msgctl(id, libc::IPC_RMID, std::ptr::null_mut()) }.into()).map(drop)
 }

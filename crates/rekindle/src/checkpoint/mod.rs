@@ -26,6 +26,7 @@ use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::inherit::PageTable;
 use crate::kinds::mem::shared::{self, SharedTable};
 use crate::kinds::mem::{bounds, inherit, mapping, vdso};
+use crate::kinds::message_queues;
 use crate::kinds::process::Process;
 use crate::kinds::semaphores;
 use crate::kinds::task::Task;
@@ -331,6 +332,7 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
     sharing::survey(&tree, &mut list);
     list.extend(shared::survey(&tree, deleted_max));
     semaphores::survey(&tree, &mut list);
+    message_queues::survey(&tree, &mut list);
     for (pid, why) in &tree.misplaced {
         let mut refusals = Refusals::of(*pid);
         refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
@@ -399,6 +401,7 @@ fn capture(
         descriptions,
         zombies: tree.zombies.clone(),
         semaphores: semaphores::capture(tree)?,
+        message_queues: message_queues::capture(tree)?,
         parts: network.take_parts(),
         processes,
     };

@@ -13,7 +13,9 @@
 
 pub mod fd;
 pub mod gone_directory;
+pub mod ipc;
 pub mod mem;
+pub mod message_queues;
 pub mod process;
 pub mod semaphores;
 pub mod task;

@@ -8,9 +8,10 @@
 //! program that may have used that is refused. A task that waits for a semaphore waits for it anew.
 
 use crate::error::Error;
+use crate::kinds::ipc;
 use crate::refusal::{Refusal, Refusals};
 use crate::view::TreeView;
-use rekindle_sys::sysv;
+use rekindle_sys::sysv::{self, Permissions};
 use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_sys::{Errno, errno_text};
 use std::cmp::Ordering;
@@ -47,30 +48,29 @@ pub struct Record {
 
 /// The list of all sets of this IPC namespace (proc_sysvipc(5)).
 const LIST: &str = "/proc/sysvipc/sem";
-/// The id that the next set gets (needs CAP_CHECKPOINT_RESTORE).
-const NEXT_ID: &str = "/proc/sys/kernel/sem_next_id";
+/// Sets among the objects of System V IPC.
+const KIND: ipc::Kind = ipc::Kind {
+    noun: "set of System V semaphores",
+    next_id: "/proc/sys/kernel/sem_next_id",
+    exists: |id| sysv::semaphore_set(id).is_ok(),
+    remove: sysv::remove_semaphore_set,
+};
 /// The highest value, and the most semaphores of a set, that there can be (semget(2), semop(2)).
 const VALUE_MAX: u32 = 32767;
 const COUNT_MAX: usize = 32000;
 
 /// The ids of the sets that processes were the last to do something to.
 fn used_by(pids: &BTreeSet<i32>) -> Vec<i32> {
-    let list = std::fs::read_to_string(LIST).unwrap_or_default();
-    let ids = list.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)?.parse().ok());
     let is_used = |id: &i32| {
         let count = sysv::semaphore_set(*id).map_or(0, |set| set.count);
         (0..count).any(|index| sysv::semaphore_pid(*id, index).is_ok_and(|pid| pids.contains(&pid)))
     };
-    ids.filter(is_used).collect()
-}
-
-fn pids(tree: &TreeView) -> BTreeSet<i32> {
-    tree.processes.iter().map(|view| view.pid).chain(tree.zombies.iter().map(|zombie| zombie.pid)).collect()
+    ipc::ids(LIST).into_iter().filter(is_used).collect()
 }
 
 /// Refuses a tree whose end may change the semaphores that it uses.
 pub fn survey(tree: &TreeView, list: &mut Vec<Refusal>) {
-    let used = used_by(&pids(tree));
+    let used = used_by(&tree.pids());
     let Some(first) = used.first() else { return };
     let pids: Vec<i32> = tree.processes.iter().map(|view| view.pid).collect();
     for pid in with_undo(&pids) {
@@ -101,21 +101,22 @@ fn with_undo(pids: &[i32]) -> Vec<i32> {
 
 /// The sets that a tree has used.
 pub fn capture(tree: &TreeView) -> Result<Vec<Record>, Error> {
-    used_by(&pids(tree)).into_iter().map(read).collect()
+    used_by(&tree.pids()).into_iter().map(read).collect()
 }
 
 fn read(id: i32) -> Result<Record, Error> {
     let failed = |errno| Error::call(format!("looking at the System V semaphores {id}"), errno);
     let set = sysv::semaphore_set(id).map_err(failed)?;
     let values = sysv::semaphore_values(id, set.count).map_err(failed)?;
+    let perm = set.perm;
     Ok(Record {
         semid: id,
-        key: set.key,
-        mode: set.mode & 0o777,
-        uid: set.uid,
-        gid: set.gid,
-        cuid: set.cuid,
-        cgid: set.cgid,
+        key: perm.key,
+        mode: perm.mode & 0o777,
+        uid: perm.uid,
+        gid: perm.gid,
+        cuid: perm.cuid,
+        cgid: perm.cgid,
         values: values.into_iter().map(u32::from).collect(),
     })
 }
@@ -133,7 +134,7 @@ impl Record {
     pub fn find(&self) -> Result<bool, String> {
         let id = self.semid;
         match sysv::semaphore_set(id) {
-            Ok(found) if found.key == self.key && found.count as usize == self.values.len() => Ok(true),
+            Ok(found) if found.perm.key == self.key && found.count as usize == self.values.len() => Ok(true),
             Ok(_) => Err(format!(
                 "the System V semaphores {id}, which the program has used, are others by now; remove them with `ipcrm -s {id}`"
             )),
@@ -144,20 +145,17 @@ impl Record {
         }
     }
 
-    /// Makes it again, under its id. Its creator is whoever restores it.
+    /// Makes it again, under its id.
     pub fn make(&self) -> Result<(), Error> {
-        let id = self.semid;
-        let failed = |errno| Error::call(format!("making the System V semaphores {id} again"), errno);
-        std::fs::write(NEXT_ID, id.to_string())
-            .map_err(|error| Error::io(format!("asking for the id {id} through {NEXT_ID}"), &error))?;
-        let made = sysv::make_semaphore_set(self.key, self.values.len() as u32, self.mode).map_err(failed)?;
-        if made != id {
-            let _ = sysv::remove_semaphore_set(made);
-            return Err(Error::DoesNotFit(vec![format!(
-                "the System V semaphores {id} cannot get their id back; try again"
-            )]));
-        }
-        sysv::own_semaphore_set(id, self.uid, self.gid, self.mode).map_err(failed)
+        let (id, perm, count) = (self.semid, self.permissions(), self.values.len() as u32);
+        KIND.make(id, &perm, &|| sysv::make_semaphore_set(&perm, count))?;
+        let owned = sysv::own_semaphore_set(id, &perm);
+        owned.map_err(|errno| KIND.failed("setting the owner of", id, errno))
+    }
+
+    fn permissions(&self) -> Permissions {
+        let Self { key, mode, uid, gid, cuid, cgid, .. } = *self;
+        Permissions { key, uid, gid, cuid, cgid, mode }
     }
 
     /// Gives it the values that it had, unless others have used it since; `pids` are those of the program.

@@ -284,6 +284,8 @@ impl Making<'_> {
         objects.complete()?;
         nest.end_the_dead()?;
         attributes(&mut nest, plan)?;
+        objects.fill_queues(|index, batch| nest.run(index, batch))?;
+        fault::point("restore-queues")?;
         let mut newborns = nest.into_newborns()?;
         let tasks = revive(&mut newborns, plan, self.ties, &layout)?;
         // What it has waiting must be gone before the program runs.

@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::kinds::mem::shared::{Inode, Record};
 use crate::record::Plan;
 use rekindle_sys::{PAGE_SIZE, sysv};
+use rekindle_tracee::Batch;
 use rustix::fs::{
     Gid, Mode, SealFlags, Timespec, Timestamps, Uid, XattrFlags, fchmod, fchown, fsetxattr, futimens,
 };
@@ -29,13 +30,20 @@ pub(super) struct Objects<'a> {
     made: Vec<i32>,
     /// The same for sets of semaphores.
     made_semaphores: Vec<i32>,
+    /// The same for message queues.
+    made_queues: Vec<i32>,
 }
 
 impl<'a> Objects<'a> {
     /// Makes them, empty.
     pub(super) fn make(plan: &'a Plan) -> Result<Self, Error> {
-        let mut objects =
-            Self { plan, files: BTreeMap::new(), made: Vec::new(), made_semaphores: Vec::new() };
+        let mut objects = Self {
+            plan,
+            files: BTreeMap::new(),
+            made: Vec::new(),
+            made_semaphores: Vec::new(),
+            made_queues: Vec::new(),
+        };
         for record in &plan.shared {
             let inode = record.inode.clone().unwrap_or_default();
             let file = match (&record.memfd, &record.deleted) {
@@ -51,6 +59,7 @@ impl<'a> Objects<'a> {
             objects.make_segment(record)?;
         }
         objects.make_semaphores()?;
+        objects.make_queues()?;
         Ok(objects)
     }
 
@@ -71,6 +80,37 @@ impl<'a> Objects<'a> {
                 set.make()?;
                 self.made_semaphores.push(set.semid);
             }
+        }
+        Ok(())
+    }
+
+    fn make_queues(&mut self) -> Result<(), Error> {
+        for queue in &self.plan.message_queues {
+            let is_there = queue.find().map_err(|why| Error::DoesNotFit(vec![why]))?;
+            if !is_there {
+                self.made_queues.push(queue.msqid);
+                queue.make()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Message queues are filled, by processes of the program: `run` executes a batch in one of them, told by its place in
+    /// the plan.
+    pub(super) fn fill_queues(
+        &self,
+        mut run: impl FnMut(usize, &Batch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let members = self.plan.members().iter().map(|member| member.pid).collect();
+        let pids: Vec<i32> = self.plan.processes.iter().map(|p| p.process.identity.pid).collect();
+        for queue in &self.plan.message_queues {
+            if !self.made_queues.contains(&queue.msqid) && !queue.empty_if_changed(&members)? {
+                continue;
+            }
+            for (process, batch) in queue.fill(&pids) {
+                run(process, &batch)?;
+            }
+            queue.settle()?;
         }
         Ok(())
     }
@@ -164,6 +204,7 @@ impl<'a> Objects<'a> {
     pub(super) fn hand_over(mut self) {
         self.made.clear();
         self.made_semaphores.clear();
+        self.made_queues.clear();
     }
 }
 
@@ -174,6 +215,9 @@ impl Drop for Objects<'_> {
         }
         for id in &self.made_semaphores {
             let _ = sysv::remove_semaphore_set(*id);
+        }
+        for id in &self.made_queues {
+            let _ = sysv::remove_message_queue(*id);
         }
     }
 }

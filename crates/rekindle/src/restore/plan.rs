@@ -6,6 +6,7 @@ use crate::kinds::gone_directory;
 use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::shared;
+use crate::kinds::message_queues;
 use crate::kinds::semaphores;
 use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
@@ -58,6 +59,7 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     let mut tids = BTreeSet::new();
     check_objects(plan)?;
     plan.semaphores.iter().try_for_each(semaphores::Record::check).map_err(Error::Nonsense)?;
+    plan.message_queues.iter().try_for_each(message_queues::Record::check).map_err(Error::Nonsense)?;
     if plan.processes.first().is_some_and(|root| root.process.identity.shares != 0) {
         return nonsense("its first process shares something with one before it");
     }

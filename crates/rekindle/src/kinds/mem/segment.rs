@@ -7,10 +7,10 @@
 //! One that has been removed (`IPC_RMID`) lives until nobody is attached: it is made again and removed again at the end.
 
 use crate::error::Error;
+use crate::kinds::ipc;
 use crate::refusal::show;
-use rekindle_sys::sysv::{self, Segment};
+use rekindle_sys::sysv::{self, Permissions, Segment};
 use rekindle_sys::{Errno, errno_text};
-use rustix::process::{dumpable_behavior, getegid, geteuid, set_dumpable_behavior};
 
 /// Its form in the image.
 #[derive(Clone, PartialEq, prost::Message, serde::Serialize)]
@@ -84,17 +84,18 @@ impl Record {
         let shmid = i32::try_from(inode).unwrap_or(-1);
         let found = sysv::segment(shmid)
             .map_err(|errno| Error::call(format!("looking at {} (shmctl)", show(name)), errno))?;
+        let perm = found.perm;
         Ok(Some(Self {
             shmid,
             key,
-            mode: found.mode & 0o777,
-            uid: found.uid,
-            gid: found.gid,
-            cuid: found.cuid,
-            cgid: found.cgid,
+            mode: perm.mode & 0o777,
+            uid: perm.uid,
+            gid: perm.gid,
+            cuid: perm.cuid,
+            cgid: perm.cgid,
             size: found.size,
             ctime: found.ctime,
-            removed: found.mode & sysv::SHM_DEST != 0,
+            removed: perm.mode & sysv::SHM_DEST != 0,
             cpid: found.cpid,
         }))
     }
@@ -138,8 +139,9 @@ impl Record {
 
     fn is(&self, found: &Segment) -> bool {
         // One that is removed loses its key; a restore that was killed may have left it with the key.
-        let has_key = found.key == self.key || (self.removed && found.key == libc::IPC_PRIVATE);
-        has_key && (found.size, found.cuid, found.cgid) == (self.size, self.cuid, self.cgid)
+        let perm = found.perm;
+        let has_key = perm.key == self.key || (self.removed && perm.key == libc::IPC_PRIVATE);
+        has_key && (found.size, perm.cuid, perm.cgid) == (self.size, self.cuid, self.cgid)
     }
 
     fn key_is_free(&self) -> Result<(), String> {
@@ -158,54 +160,30 @@ impl Record {
 
     /// Makes it again, under its id.
     pub fn make(&self, huge_page: u64) -> Result<(), Error> {
-        let id = self.shmid;
-        let failed =
-            |what: &str, errno| Error::call(format!("making System V segment {id} again: {what}"), errno);
-        let mut flags = self.mode as i32;
-        if huge_page != 0 {
-            flags |= libc::SHM_HUGETLB | ((huge_page.trailing_zeros() << 26) as i32);
-        }
+        let flags = match huge_page {
+            0 => 0,
+            size => libc::SHM_HUGETLB | ((size.trailing_zeros() << 26) as i32),
+        };
         // The key of one that was removed shows in its name alone, and may have been taken since.
         let key_is_taken =
             self.removed && self.key != libc::IPC_PRIVATE && sysv::find_segment(self.key).is_ok();
         let key = if key_is_taken { libc::IPC_PRIVATE } else { self.key };
-        for _ in 0..ATTEMPTS {
-            std::fs::write(NEXT_ID, id.to_string())
-                .map_err(|error| Error::io(format!("asking for the id {id} through {NEXT_ID}"), &error))?;
-            let made = self.make_as_creator(key, flags).map_err(|errno| failed("shmget", errno))?;
-            if made == id {
-                return sysv::own_segment(id, self.uid, self.gid, self.mode)
-                    .map_err(|errno| failed("IPC_SET", errno));
-            }
-            // Somebody else made one at the same time, and got the id.
-            let _ = sysv::remove_segment(made);
-            if sysv::segment(id).is_ok() {
-                break;
-            }
-        }
-        Err(Error::DoesNotFit(vec![format!("System V segment {id} cannot get its id back; try again")]))
+        let perm = Permissions { key, ..self.permissions() };
+        KIND.make(self.shmid, &perm, &|| sysv::make_segment(&perm, self.size, flags))?;
+        let owned = sysv::own_segment(self.shmid, &perm);
+        owned.map_err(|errno| KIND.failed("setting the owner of", self.shmid, errno))
     }
 
-    /// Whoever makes a segment is its creator for good: a thread that acts as the one it was.
-    fn make_as_creator(&self, key: i32, flags: i32) -> Result<i32, Errno> {
-        if (self.cuid, self.cgid) == (geteuid().as_raw(), getegid().as_raw()) {
-            return sysv::make_segment(key, self.size, flags);
-        }
-        // A change of user takes from all of us what being dumpable gives (PR_SET_DUMPABLE(2const)).
-        let dumpable = dumpable_behavior()?;
-        let made = std::thread::scope(|scope| {
-            let making = scope.spawn(|| {
-                sysv::become_user_in_this_thread(self.cuid, self.cgid)?;
-                sysv::make_segment(key, self.size, flags)
-            });
-            making.join().unwrap_or(Err(Errno::CANCELED))
-        });
-        // What it was by a setting of the system's (2) cannot be set.
-        let _ = set_dumpable_behavior(dumpable);
-        made
+    fn permissions(&self) -> Permissions {
+        let Self { key, mode, uid, gid, cuid, cgid, .. } = *self;
+        Permissions { key, uid, gid, cuid, cgid, mode }
     }
 }
 
-/// The id that the next segment gets (proc_sys_kernel(5); needs CAP_CHECKPOINT_RESTORE).
-const NEXT_ID: &str = "/proc/sys/kernel/shm_next_id";
-const ATTEMPTS: usize = 16;
+/// Segments among the objects of System V IPC.
+const KIND: ipc::Kind = ipc::Kind {
+    noun: "System V segment",
+    next_id: "/proc/sys/kernel/shm_next_id",
+    exists: |id| sysv::segment(id).is_ok(),
+    remove: sysv::remove_segment,
+};
