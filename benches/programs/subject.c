@@ -5,15 +5,24 @@
 //     subject sparse MIB       that much memory, of which every second page is random and the others were never touched
 //     subject threads N        that many threads, asleep
 //     subject mappings N       that many mappings of a page each, all with contents
+//     subject descriptors N    that many open files: eventfds, ends of pipes, sockets and files of their own, in equal parts
+//     subject epoll N          that many eventfds, all watched by one epoll
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8 };
@@ -77,6 +86,75 @@ static void split(void)
 			err(1, "mprotect");
 }
 
+static size_t opened;
+static int epoll = -1;
+
+// As many descriptors as there can be, as none are kept for anything else.
+static void make_room(void)
+{
+	struct rlimit most;
+	getrlimit(RLIMIT_NOFILE, &most);
+	most.rlim_cur = most.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &most))
+		err(1, "setrlimit");
+}
+
+// Every eight: two eventfds, a pipe, a pair of sockets, and two files beside the program, at other offsets.
+static void open_all(size_t count)
+{
+	char name[4096];
+	ssize_t length = readlink("/proc/self/exe", name, sizeof name - 32);
+	if (length < 0)
+		err(1, "readlink");
+	make_room();
+	for (opened = 0; opened < count; opened += 8) {
+		int ends[2];
+		if (eventfd(opened + 1, 0) < 0 || eventfd(opened + 2, EFD_SEMAPHORE) < 0 || pipe(ends)
+		    || write(ends[1], &opened, sizeof opened) < 0 || socketpair(AF_UNIX, SOCK_STREAM, 0, ends)
+		    || write(ends[1], &opened, sizeof opened) < 0)
+			err(1, "opening");
+		for (int i = 0; i < 2; i++) {
+			sprintf(name + length, ".%zu", opened + i);
+			int file = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+			if (file < 0 || ftruncate(file, 64) || lseek(file, opened % 64, SEEK_SET) < 0)
+				err(1, "%s", name);
+		}
+	}
+}
+
+static void watch_all(size_t count)
+{
+	make_room();
+	epoll = epoll_create1(0);
+	for (opened = 0; opened < count; opened++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.u64 = opened };
+		int watched = eventfd(0, 0);
+		if (watched != (int)opened + 4 || epoll_ctl(epoll, EPOLL_CTL_ADD, watched, &event))
+			err(1, "watching");
+	}
+}
+
+static void compare_descriptors(void)
+{
+	for (size_t i = 0; i < opened && epoll < 0; i += 8) {
+		int fd = i + 3;
+		uint64_t count = 0, one = 0, byte = 0, message = 0;
+		read(fd, &count, 8), read(fd + 1, &one, 8), read(fd + 2, &byte, 8), read(fd + 4, &message, 8);
+		off_t where = i % 64;
+		if (count != i + 1 || one != 1 || byte != i || message != i || lseek(fd + 6, 0, SEEK_CUR) != where
+		    || lseek(fd + 7, 0, SEEK_CUR) != where)
+			errx(1, "descriptors from %d on are not as they were", fd);
+	}
+	for (size_t i = 0; i < opened && epoll >= 0; i++) {
+		uint64_t one = 1;
+		struct epoll_event told[2];
+		write(i + 4, &one, 8);
+		if (epoll_wait(epoll, told, 2, 0) != 1 || told[0].data.u64 != i)
+			errx(1, "descriptor %zu is not watched as it was", i + 4);
+		read(i + 4, &one, 8);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3)
@@ -93,6 +171,10 @@ int main(int argc, char **argv)
 		start_threads(size);
 	else if (strcmp(argv[1], "mappings") == 0)
 		reserve(size), split();
+	else if (strcmp(argv[1], "descriptors") == 0)
+		open_all(size);
+	else if (strcmp(argv[1], "epoll") == 0)
+		watch_all(size);
 	else
 		reserve(size << 20 >> 12);
 	int signal;
@@ -100,5 +182,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < pages; i += stride)
 		if (!page(i, 1))
 			errx(1, "page %zu is not as it was", i);
+	compare_descriptors();
 	return 0;
 }

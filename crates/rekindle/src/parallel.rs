@@ -1,4 +1,4 @@
-//! The same work for many things, on all processors: reading what /proc tells of many processes.
+//! The same work for many things, on all processors: reading what /proc tells of many processes, or of many descriptors.
 
 use crate::error::Error;
 
@@ -13,11 +13,20 @@ pub(crate) fn map<T: Sync, S: Default, R: Send>(
     items: &[T],
     work: impl Fn(&T, &mut S) -> Result<R, Error> + Sync,
 ) -> Result<Vec<R>, Error> {
+    map_rows(items, 1, work)
+}
+
+/// As [`map`], for work so small that a thread is worth starting only for a row of `least`.
+pub(crate) fn map_rows<T: Sync, S: Default, R: Send>(
+    items: &[T],
+    least: usize,
+    work: impl Fn(&T, &mut S) -> Result<R, Error> + Sync,
+) -> Result<Vec<R>, Error> {
     let row = |items: &[T]| -> Result<Vec<R>, Error> {
         let mut state = S::default();
         items.iter().map(|item| work(item, &mut state)).collect()
     };
-    let share = items.len().div_ceil(processors()).max(1);
+    let share = items.len().div_ceil(processors()).max(least);
     let mut all = Vec::with_capacity(items.len());
     std::thread::scope(|scope| {
         let (own, others) = items.split_at(share.min(items.len()));
@@ -43,5 +52,7 @@ mod tests {
         assert_eq!(map(&[] as &[u32], |n, _: &mut ()| Ok(*n)).ok(), Some(Vec::new()));
         let failed = map(&numbers, |n, _: &mut ()| if *n == 777 { Err(Error::Interrupted) } else { Ok(*n) });
         assert!(matches!(failed, Err(Error::Interrupted)));
+        let in_one_row = map_rows(&numbers, 2000, |n, _: &mut ()| Ok(*n));
+        assert_eq!(in_one_row.ok(), Some(numbers));
     }
 }

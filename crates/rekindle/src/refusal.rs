@@ -53,6 +53,11 @@ impl Refusals {
         self.list.push(Refusal { code, pid: self.pid, subject, why, remedy });
     }
 
+    /// Adds others.
+    pub fn extend(&mut self, others: Vec<Refusal>) {
+        self.list.extend(others);
+    }
+
     /// All of them.
     pub fn into_list(self) -> Vec<Refusal> {
         self.list

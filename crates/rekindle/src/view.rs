@@ -1,5 +1,6 @@
 //! What /proc tells of a process, read once and taken apart. Reading it changes nothing and stops nothing.
 
+mod descriptors;
 mod mappings;
 mod rest;
 mod threads;
@@ -29,7 +30,6 @@ use rustix::fs::CWD;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::sync::OnceLock;
 
 /// What is done about sockets whose other ends are in processes outside of the tree.
@@ -281,7 +281,7 @@ pub struct FdView {
 impl FdView {
     /// Reads what /proc shows of one.
     pub fn read(pid: i32, fd: i32) -> Result<Self, Error> {
-        fd_view(pid, fd)
+        descriptors::read_one(pid, fd)
     }
 
     /// The type bits of the mode (inode(7)).
@@ -334,7 +334,7 @@ impl ProcessView {
             status,
             stat: parse(pid, "stat", procfs::stat::parse)?,
             mappings,
-            fds: fds(pid)?,
+            fds: descriptors::read(pid)?,
             limits: parse(pid, "limits", procfs::limits::parse)?,
             threads,
             waits: HashMap::new(),
@@ -387,45 +387,4 @@ pub(crate) fn parse<T>(
     parser: fn(&[u8]) -> Result<T, procfs::ParseError>,
 ) -> Result<T, Error> {
     parser(&read(pid, name)?).map_err(|error| Error::proc(pid, name, error))
-}
-
-fn fds(pid: i32) -> Result<Vec<FdView>, Error> {
-    let denied = |error: std::io::Error| Error::proc(pid, "fd", error);
-    let mut numbers = Vec::new();
-    for entry in std::fs::read_dir(format!("/proc/{pid}/fd")).map_err(denied)? {
-        let name = entry.map_err(denied)?.file_name();
-        numbers.extend(name.to_str().and_then(|name| name.parse::<i32>().ok()));
-    }
-    numbers.sort_unstable();
-    let mut fds = Vec::with_capacity(numbers.len());
-    for fd in numbers {
-        match fd_view(pid, fd) {
-            Ok(view) => fds.push(view),
-            Err(Error::NoSuchProcess { .. }) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(fds)
-}
-
-fn fd_view(pid: i32, fd: i32) -> Result<FdView, Error> {
-    let path = format!("/proc/{pid}/fd/{fd}");
-    let gone = |error: std::io::Error| match error.raw_os_error() {
-        Some(libc::ENOENT | libc::ESRCH) => Error::NoSuchProcess { pid },
-        _ => Error::proc(pid, format!("fd/{fd}"), error),
-    };
-    let link = std::fs::read_link(&path).map_err(gone)?.into_os_string().into_vec();
-    let meta = std::fs::metadata(&path).map_err(gone)?;
-    Ok(FdView {
-        fd,
-        link,
-        info: parse(pid, &format!("fdinfo/{fd}"), procfs::fdinfo::parse)?,
-        mode: meta.mode(),
-        dev: meta.dev(),
-        ino: meta.ino(),
-        nlink: meta.nlink(),
-        rdev: meta.rdev(),
-        size: meta.size(),
-        mtime: (meta.mtime(), meta.mtime_nsec()),
-    })
 }

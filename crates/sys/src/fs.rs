@@ -45,6 +45,25 @@ pub fn read_whole(dir: BorrowedFd<'_>, path: &str, bytes: &mut Vec<u8>) -> Resul
     }
 }
 
+/// As [`read_whole`], for a file that the kernel makes as one piece (seq_file.rst, `single_open()`): a read that
+/// does not fill the room it has was the last.
+pub fn read_single(dir: impl AsFd, path: &str, bytes: &mut Vec<u8>) -> Result<()> {
+    const PIECE: usize = 4096;
+    let file = openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    bytes.clear();
+    loop {
+        if bytes.capacity() - bytes.len() < PIECE {
+            bytes.reserve(bytes.len().max(PIECE));
+        }
+        let room = bytes.capacity() - bytes.len();
+        match rustix::io::read(&file, rustix::buffer::spare_capacity(bytes)) {
+            Ok(count) if count < room => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Opens a directory to begin paths at it. `path` begins at `dir`.
 pub fn open_directory(dir: BorrowedFd<'_>, path: &str) -> Result<OwnedFd> {
     openat(dir, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())

@@ -1,42 +1,59 @@
 //! From the descriptors of a tree of processes to descriptions.
+//!
+//! ```text
+//! identify   which descriptors lead to one description        kcmp(2), among those that look alike
+//! ask        what each description can be asked by itself     by several threads
+//! capture    what goes into tables common to all              one after the other
+//! relate     what refers to other descriptions                one after the other
+//! ```
 
 use super::inet::network::Network;
 use super::unix::Transit;
 use super::{
-    Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, foreign, locks, owner, stream,
+    Asking, Capturing, Claim, Description, Descriptor, FdKind, KINDS, Relating, Survey, foreign, locks,
+    owner, stream,
 };
 use crate::error::Error;
 use crate::kinds::mem::file::FileTable;
 use crate::kinds::mem::shared::SharedTable;
-use crate::refusal::{Refusals, show};
+use crate::parallel;
+use crate::refusal::{Refusal, Refusals, show};
 use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
 use rekindle_sys::task::{Kcmp, kcmp};
+use std::cell::OnceCell;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
+
+/// Descriptors that a thread of ours is worth starting for.
+const FDS_PER_THREAD: usize = 256;
 
 /// Says which descriptors of a process cannot be captured.
 pub fn survey(view: &ProcessView, tree: &TreeView, refusals: &mut Refusals) {
     let cx = Survey { view, tree };
-    for fd in &view.fds {
-        let subject = || subject(fd, view);
-        locks::survey(fd, &subject(), refusals);
-        let claimed = claim(fd, &cx);
-        if fd.info.flags & o::ASYNC != 0
-            && claimed.as_ref().is_some_and(|(kind, _)| kind.name() == stream::NAME)
-        {
-            let why = "O_ASYNC on a standard stream, which becomes the restorer's, cannot be captured";
-            refusals.add("async-io", subject(), why, "");
-        }
-        match claimed {
-            Some((_, Claim::Refused(code, why, remedy))) => refusals.add(code, subject(), why, remedy),
-            Some(_) => {}
-            None => {
-                let (why, remedy) = foreign::why(fd);
-                refusals.add("fd-kind", subject(), why, remedy);
-            }
+    let found = parallel::map_rows(&view.fds, FDS_PER_THREAD, |fd, _: &mut ()| Ok(survey_one(fd, &cx)));
+    refusals.extend(found.unwrap_or_default().concat()); // none of them fails
+}
+
+fn survey_one(fd: &FdView, cx: &Survey<'_>) -> Vec<Refusal> {
+    let mut refusals = Refusals::of(cx.view.pid);
+    let subject = || subject(fd, cx.view);
+    locks::survey(fd, subject, &mut refusals);
+    let claimed = claim(fd, cx);
+    if fd.info.flags & o::ASYNC != 0 && claimed.as_ref().is_some_and(|(kind, _)| kind.name() == stream::NAME)
+    {
+        let why = "O_ASYNC on a standard stream, which becomes the restorer's, cannot be captured";
+        refusals.add("async-io", subject(), why, "");
+    }
+    match claimed {
+        Some((_, Claim::Refused(code, why, remedy))) => refusals.add(code, subject(), why, remedy),
+        Some(_) => {}
+        None => {
+            let (why, remedy) = foreign::why(fd);
+            refusals.add("fd-kind", subject(), why, remedy);
         }
     }
+    refusals.into_list()
 }
 
 /// What a descriptor is called in a refusal. Those of our own are on their way through a socket.
@@ -56,8 +73,9 @@ fn claim(fd: &FdView, cx: &Survey<'_>) -> Option<(&'static dyn FdKind, Claim)> {
     })
 }
 
-/// What descriptors of one description have in common: link, flags, offset.
-type Likeness = (Vec<u8>, u32, i64);
+/// What descriptors of one description have in common: link, flags, offset, and the number that the kernel gives to each
+/// eventfd (Linux 5.2), as a program can have thousands.
+type Likeness<'a> = (&'a [u8], u32, i64, Option<&'a [u8]>);
 
 /// A description that has been met: where, and its id.
 struct Met {
@@ -73,44 +91,34 @@ pub fn capture(
     shared: &mut SharedTable,
     network: &mut Network,
 ) -> Result<(Vec<Description>, Vec<Vec<Descriptor>>), Error> {
-    let mut descriptions = Vec::new();
-    let mut tables = Vec::with_capacity(tree.processes.len());
-    let mut met: HashMap<Likeness, Vec<Met>> = HashMap::new();
-    let mut ids = HashMap::new();
-    let mut pipes_read = BTreeSet::new();
-    let mut locked = BTreeSet::new();
-    let mut first = Vec::new();
     let transit = Transit::look(tree)?;
     refuse_travellers(&transit, tree)?;
+    let Identified { first, mut tables, ids } = identify(tree.processes.iter().chain(transit.view()));
+    let mut descriptions = parallel::map_rows(&first, FDS_PER_THREAD, |(id, view, fd), _: &mut ()| {
+        let cx = Asking { view, tree, transit: &transit, fetched: OnceCell::new() };
+        ask_one(*id, fd, &cx)
+    })?;
+    let mut pipes_read = BTreeSet::new();
+    for (record, (_, view, fd)) in descriptions.iter_mut().zip(&first) {
+        let pipes_read = &mut pipes_read;
+        let mut cx = Capturing { view, tree, files, shared, pipes_read, network };
+        if let Some(kind) = record.kind() {
+            kind.capture(fd, &mut cx, record)?;
+        }
+    }
+    let mut locked = BTreeSet::new();
     for view in tree.processes.iter().chain(transit.view()) {
-        let mut descriptors = Vec::with_capacity(view.fds.len());
-        for fd in &view.fds {
-            let flags = fd.info.flags & !o::CLOEXEC;
-            let alike = met.entry((fd.link.clone(), flags, fd.info.pos)).or_default();
-            let description = match find(alike, view.pid, fd.fd) {
-                Ok(at) => alike[at].id,
-                Err(at) => {
-                    let id = descriptions.len() as u32 + 1;
-                    let (pipes_read, transit) = (&mut pipes_read, &transit);
-                    let mut cx = Capturing { view, tree, files, shared, pipes_read, transit, network };
-                    descriptions.push(capture_one(id, fd, &mut cx)?);
-                    first.push((view, fd));
-                    alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });
-                    id
-                }
-            };
+        for fd in view.fds.iter().filter(|fd| !fd.info.locks.is_empty()) {
             for lock in locks::of_process(fd, view.pid) {
-                if locked.insert((fd.dev, fd.ino, lock.pid, lock.start, lock.length)) {
-                    descriptions[description as usize - 1].locks.push(lock);
+                if let Some(id) = ids.get(&(view.pid, fd.fd))
+                    && locked.insert((fd.dev, fd.ino, lock.pid, lock.start, lock.length))
+                {
+                    descriptions[*id as usize - 1].locks.push(lock);
                 }
             }
-            ids.insert((view.pid, fd.fd), description);
-            let cloexec = fd.info.flags & o::CLOEXEC != 0;
-            descriptors.push(Descriptor { fd: fd.fd, description, cloexec });
         }
-        tables.push(descriptors);
     }
-    for (record, (view, fd)) in descriptions.iter_mut().zip(first) {
+    for (record, (_, view, fd)) in descriptions.iter_mut().zip(&first) {
         if let Some(kind) = record.kind() {
             kind.relate(fd, &Relating { view, tree, ids: &ids, transit: &transit }, record)?;
         }
@@ -118,6 +126,43 @@ pub fn capture(
     // What is on its way belongs to no process.
     tables.truncate(tree.processes.len());
     Ok((descriptions, tables))
+}
+
+/// Which descriptors lead to which descriptions.
+struct Identified<'a> {
+    /// The first descriptor of each description, with its id, in order.
+    first: Vec<(u32, &'a ProcessView, &'a FdView)>,
+    /// For each process.
+    tables: Vec<Vec<Descriptor>>,
+    /// By process and number.
+    ids: HashMap<(i32, i32), u32>,
+}
+
+fn identify<'a>(views: impl Iterator<Item = &'a ProcessView>) -> Identified<'a> {
+    let mut found = Identified { first: Vec::new(), tables: Vec::new(), ids: HashMap::new() };
+    let mut met: HashMap<Likeness<'_>, Vec<Met>> = HashMap::new();
+    for view in views {
+        let mut descriptors = Vec::with_capacity(view.fds.len());
+        for fd in &view.fds {
+            let flags = fd.info.flags & !o::CLOEXEC;
+            let likeness = (fd.link.as_slice(), flags, fd.info.pos, fd.info.value(b"eventfd-id"));
+            let alike = met.entry(likeness).or_default();
+            let description = match find(alike, view.pid, fd.fd) {
+                Ok(at) => alike[at].id,
+                Err(at) => {
+                    let id = found.first.len() as u32 + 1;
+                    found.first.push((id, view, fd));
+                    alike.insert(at, Met { pid: view.pid, fd: fd.fd, id });
+                    id
+                }
+            };
+            found.ids.insert((view.pid, fd.fd), description);
+            let cloexec = fd.info.flags & o::CLOEXEC != 0;
+            descriptors.push(Descriptor { fd: fd.fd, description, cloexec });
+        }
+        found.tables.push(descriptors);
+    }
+    found
 }
 
 /// Refuses what is on its way through sockets and cannot be captured. The survey could not see it: nobody looks into the
@@ -140,7 +185,8 @@ fn find(alike: &[Met], pid: i32, fd: i32) -> Result<usize, usize> {
     alike.binary_search_by(order)
 }
 
-fn capture_one(id: u32, fd: &FdView, cx: &mut Capturing<'_>) -> Result<Description, Error> {
+/// What can be told of a description without regard to others.
+fn ask_one(id: u32, fd: &FdView, cx: &Asking<'_>) -> Result<Description, Error> {
     let mut record = Description {
         id,
         flags: fd.info.flags & !o::CLOEXEC,
@@ -151,10 +197,10 @@ fn capture_one(id: u32, fd: &FdView, cx: &mut Capturing<'_>) -> Result<Descripti
     match claim(fd, &Survey { view: cx.view, tree: cx.tree }) {
         Some((kind, Claim::Mine)) => {
             record.kind = kind.name().to_owned();
-            kind.capture(fd, cx, &mut record)?;
+            kind.ask(fd, cx, &mut record)?;
             record.locks = locks::of_description(fd);
             if owner::is_kept(&record) {
-                record.owner = owner::capture(fd, cx.view)?;
+                record.owner = owner::capture(fd, cx)?;
             }
             Ok(record)
         }

@@ -15,9 +15,9 @@
 //!
 //! (A pipe with nothing in it is lent a byte for that.) An entry that leads to a standard stream is left out when the restorer's own stream cannot be watched.
 
-use super::fetch::fetch;
+use super::fetch::with_pidfd;
 use super::restore::{Finishing, Opening};
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Relating, Survey, anonymous, pipe};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Relating, Survey, anonymous, pipe};
 use crate::error::Error;
 use crate::refusal::{Refusal, show};
 use crate::view::{FdView, ProcessView, TreeView};
@@ -88,11 +88,11 @@ impl FdKind for Epoll {
         if has_lost_target(fd, cx) { Claim::Refused(CODE, WHY, REMEDY) } else { Claim::Mine }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let failed =
             |errno| Error::call(format!("asking the epoll at fd {} of {}", fd.fd, cx.view.pid), errno);
-        let epoll = fetch(fd, cx.view).map_err(failed)?;
-        let busy_poll = match sys::params(&epoll) {
+        let epoll = cx.fetch(fd).map_err(failed)?;
+        let busy_poll = match sys::params(epoll) {
             Err(Errno::NOTTY | Errno::INVAL) => 0, // before Linux 6.9, or without a network
             params => params.map_err(failed)?,
         };
@@ -103,9 +103,14 @@ impl FdKind for Epoll {
     fn relate(&self, fd: &FdView, cx: &Relating<'_>, record: &mut Description) -> Result<(), Error> {
         let mut search = Search { pid: cx.view.pid, epoll: fd.fd, tree: cx.tree, sorted: None };
         let mut entries = Vec::new();
-        for target in targets(&fd.info, cx.view, fd.fd)? {
+        let targets = targets(&fd.info, cx.view, fd.fd)?;
+        let watched = still_watched(&targets, cx.view, fd.fd);
+        for target in targets {
             let lost = || refused(fd, cx.view, target.fd);
-            let (pid, number) = search.find(&target, cx.view)?.ok_or_else(lost)?;
+            let (pid, number) = match watched.contains(&target.fd) {
+                true => (cx.view.pid, target.fd),
+                false => search.find(&target, cx.view)?.ok_or_else(lost)?,
+            };
             let description = *cx.ids.get(&(pid, number)).ok_or_else(lost)?;
             entries.push(Entry { fd: target.fd, events: target.events, data: target.data, description });
         }
@@ -318,6 +323,28 @@ fn has_lost_target(fd: &FdView, cx: &Survey<'_>) -> bool {
         let has = |view: &ProcessView| leads_to(view.pid, target.fd, (cx.view.pid, fd.fd), target);
         before.iter().any(|old| place(old) == place(target)) && !cx.tree.processes.iter().any(has)
     })
+}
+
+/// From how many entries on they are not all compared with kcmp(2), as that takes a time that grows with their square.
+const MANY: usize = 64;
+
+/// The numbers, of an epoll with many entries, that lead to what was added under them. (Of a socket its inode tells.)
+fn still_watched(targets: &[Target], own: &ProcessView, epoll: i32) -> HashSet<i32> {
+    let mut count: HashMap<i32, u32> = HashMap::new();
+    for target in targets {
+        *count.entry(target.fd).or_default() += 1;
+    }
+    let may_be = |target: &&Target| {
+        let fd = at(own, target.fd).filter(|fd| resembles(fd, target));
+        count.get(&target.fd) == Some(&1) && fd.is_some_and(|fd| fd.file_type() != libc::S_IFSOCK)
+    };
+    let numbers: Vec<i32> = targets.iter().filter(may_be).map(|target| target.fd).collect();
+    if numbers.len() < MANY {
+        return HashSet::new();
+    }
+    // What this kernel cannot tell is looked for one by one.
+    let found = with_pidfd(own, |process| sys::are_watched(process, epoll, &numbers)).unwrap_or_default();
+    numbers.into_iter().zip(found).filter(|(_, watched)| *watched).map(|(number, _)| number).collect()
 }
 
 fn leads_to(pid: i32, number: i32, (epoll_pid, epoll): (i32, i32), target: &Target) -> bool {

@@ -1,7 +1,7 @@
 //! Eventfds (eventfd(2)): the counter, and whether it is taken one by one.
 
 use super::restore::Opening;
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
 use crate::error::Error;
 use crate::view::FdView;
 use rekindle_sys::nr;
@@ -44,7 +44,7 @@ impl FdKind for Eventfd {
         }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let count = anonymous::number(fd, cx.view, COUNT, 16)?;
         let semaphore = anonymous::number(fd, cx.view, "eventfd-semaphore", 10)? != 0;
         record.eventfd = Some(Record { count, semaphore });

@@ -14,9 +14,8 @@
 //!
 //! Watches are set last, so that nothing that a restore does is told.
 
-use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, anonymous, watched};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous, watched};
 use crate::error::Error;
 use crate::refusal::{Refusal, show};
 use crate::view::FdView;
@@ -95,11 +94,11 @@ impl FdKind for Inotify {
         }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let (pid, number) = (cx.view.pid, fd.fd);
         let failed =
             |errno| Error::call(format!("asking the inotify instance at fd {number} of {pid}"), errno);
-        let unread = ioctl_fionread(fetch(fd, cx.view).map_err(failed)?).map_err(failed)? != 0;
+        let unread = ioctl_fionread(cx.fetch(fd).map_err(failed)?).map_err(failed)? != 0;
         let mut search = watched::Search::of(cx.view, cx.tree);
         let mut watches = Vec::new();
         for line in fd.info.values(b"inotify") {

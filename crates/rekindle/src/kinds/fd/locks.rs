@@ -57,17 +57,17 @@ const F_RDLCK: i16 = 0;
 const F_WRLCK: i16 = 1;
 
 /// Says which locks of a descriptor cannot be captured.
-pub(super) fn survey(fd: &FdView, subject: &str, refusals: &mut Refusals) {
+pub(super) fn survey(fd: &FdView, subject: impl Fn() -> String, refusals: &mut Refusals) {
     for lock in &fd.info.locks {
         if kind_of(lock).is_none() {
             let why = format!("a lock of a kind that cannot be captured ({:?})", lock.kind);
-            refusals.add("file-lock", subject, why, "let the program release it");
+            refusals.add("file-lock", subject(), why, "let the program release it");
         } else if lock.kind == LockKind::Lease && lock.mode != b"ACTIVE" {
             let why = format!("somebody waits for its lease to end ({})", show(&lock.mode));
-            refusals.add("lease-breaking", subject, why, "try again when the program has let it go");
+            refusals.add("lease-breaking", subject(), why, "try again when the program has let it go");
         } else if lock.kind == LockKind::Lease && fd.nlink == 0 {
             let why = "leases of deleted files cannot be captured: to read one would break them";
-            refusals.add("lease-deleted", subject, why, "let the program release it");
+            refusals.add("lease-deleted", subject(), why, "let the program release it");
         }
     }
 }

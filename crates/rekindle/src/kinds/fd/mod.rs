@@ -4,7 +4,7 @@
 //! however many processes refer to it (kcmp(2) tells), and comes back as one.
 //!
 //! ```text
-//! checkpoint   claims ── capture ── relate            /proc and pidfd_getfd; once all descriptions are known
+//! checkpoint   claims ── ask ── capture ── relate     /proc and pidfd_getfd; once all descriptions are known
 //! restore      check ── open ── finish                the plan; in the process that holds it; once all are open
 //! ```
 //!
@@ -44,9 +44,11 @@ use crate::error::Error;
 use crate::refusal::show;
 use crate::view::{FdView, ProcessView, TreeView};
 use rekindle_sys::fs::open_flags as o;
-use rekindle_sys::nr;
+use rekindle_sys::{Errno, nr};
 use rekindle_tracee::{Batch, Data, StepId};
 use restore::{Finishing, Opening};
+use rustix::fd::OwnedFd;
+use std::cell::OnceCell;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use unix::Transit;
@@ -57,8 +59,14 @@ pub trait FdKind: Sync {
     fn name(&self) -> &'static str;
     /// Whether a descriptor of a process is of this kind, and if so, whether it can be captured.
     fn claims(&self, fd: &FdView, cx: &Survey<'_>) -> Claim;
-    /// What is particular to this kind in the record of a description.
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error>;
+    /// What can be told of a description without regard to others. Asked by several threads at a time.
+    fn ask(&self, _fd: &FdView, _cx: &Asking<'_>, _record: &mut Description) -> Result<(), Error> {
+        Ok(())
+    }
+    /// What goes into tables that all descriptions have in common, one after the other.
+    fn capture(&self, _fd: &FdView, _cx: &mut Capturing<'_>, _record: &mut Description) -> Result<(), Error> {
+        Ok(())
+    }
     /// What refers to other descriptions, once all have their ids.
     fn relate(&self, _fd: &FdView, _cx: &Relating<'_>, _record: &mut Description) -> Result<(), Error> {
         Ok(())
@@ -136,6 +144,29 @@ pub struct Survey<'a> {
     pub tree: &'a TreeView,
 }
 
+/// What kinds have at hand when they ask for the state of a description.
+pub struct Asking<'a> {
+    /// The process whose descriptor is looked at.
+    pub view: &'a ProcessView,
+    /// The tree that the process is of.
+    pub tree: &'a TreeView,
+    /// What is on its way through sockets.
+    pub transit: &'a Transit,
+    /// The descriptor as one of ours, once somebody has needed it.
+    fetched: OnceCell<OwnedFd>,
+}
+
+impl Asking<'_> {
+    /// The descriptor as one of ours: what is done to it is seen by the program.
+    fn fetch(&self, fd: &FdView) -> Result<&OwnedFd, Errno> {
+        if let Some(fetched) = self.fetched.get() {
+            return Ok(fetched);
+        }
+        let fetched = fetch::fetch(fd, self.view)?;
+        Ok(self.fetched.get_or_init(|| fetched))
+    }
+}
+
 /// What kinds have at hand when they capture a description.
 pub struct Capturing<'a> {
     /// The process whose descriptor is looked at.
@@ -148,8 +179,6 @@ pub struct Capturing<'a> {
     pub shared: &'a mut SharedTable,
     /// The pipes that have been looked into: device and inode.
     pub pipes_read: &'a mut BTreeSet<(u64, u64)>,
-    /// What is on its way through sockets.
-    pub transit: &'a Transit,
     /// The tree's TCP connections.
     pub network: &'a mut inet::network::Network,
 }

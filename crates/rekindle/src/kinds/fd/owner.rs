@@ -4,11 +4,10 @@
 //! is nothing to tell the program of, and when all threads are there, one of which may be the owner. The process is what it
 //! was by then: whom it may send signals to depends on whoever sets the owner.
 
-use super::fetch::fetch;
 use super::restore::Finishing;
-use super::{Description, stream};
+use super::{Asking, Description, stream};
 use crate::error::Error;
-use crate::view::{FdView, ProcessView};
+use crate::view::FdView;
 use rekindle_sys::fs::{self, open_flags as o};
 use rekindle_sys::nr;
 use rekindle_tracee::Batch;
@@ -39,11 +38,11 @@ pub(super) fn is_kept(record: &Description) -> bool {
 }
 
 /// The owner of a description; `None` if it has none, and no signal of its own.
-pub(super) fn capture(fd: &FdView, view: &ProcessView) -> Result<Option<Record>, Error> {
-    let failed = |errno| Error::call(format!("asking for the owner of fd {} of {}", fd.fd, view.pid), errno);
-    let file = fetch(fd, view).map_err(failed)?;
-    let (kind, id) = fs::owner(&file).map_err(failed)?;
-    let signal = fs::owner_signal(&file).map_err(failed)?;
+pub(super) fn capture(fd: &FdView, cx: &Asking<'_>) -> Result<Option<Record>, Error> {
+    let failed = |errno| Error::call(format!("asking for the owner of fd {} of {}", fd.fd, cx.view.pid), errno);
+    let file = cx.fetch(fd).map_err(failed)?;
+    let (kind, id) = fs::owner(file).map_err(failed)?;
+    let signal = fs::owner_signal(file).map_err(failed)?;
     Ok((id != 0 || signal != 0).then_some(Record { kind, id, signal }))
 }
 

@@ -4,7 +4,7 @@
 //! is stood for by a child of the restorer that has ended too, and that the restorer waits for when all is done.
 
 use super::restore::Opening;
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
 use crate::error::Error;
 use crate::view::FdView;
 use rekindle_sys::fs::open_flags as o;
@@ -59,7 +59,7 @@ impl FdKind for Pidfd {
         }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let unclear =
             || Error::proc(cx.view.pid, format!("fdinfo/{}", fd.fd), "it does not tell of a process");
         record.pidfd = Some(Record { pid: pid(fd).ok_or_else(unclear)? });

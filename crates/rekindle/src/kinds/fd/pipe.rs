@@ -14,7 +14,7 @@
 use super::fetch::fetch;
 use super::restore::Opening;
 use super::stream::is_pipe;
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
+use super::{Asking, Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
 use crate::refusal::show;
 use crate::view::{FdView, ProcessView};
@@ -23,6 +23,7 @@ use rekindle_sys::{Errno, nr};
 use rekindle_tracee::{Arg, Batch, Data};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
+use rustix::io::ioctl_fionread;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, tee};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -100,12 +101,12 @@ impl FdKind for Pipe {
         )
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let view = cx.view;
         let failed =
             |errno| Error::call(format!("looking into the pipe at fd {} of {}", fd.fd, view.pid), errno);
-        let end = fetch(fd, view).map_err(failed)?;
-        let size = fcntl_getpipe_size(&end).map_err(failed)?;
+        let end = cx.fetch(fd).map_err(failed)?;
+        let size = fcntl_getpipe_size(end).map_err(failed)?;
         let mut pipe = Record { inode: fd.ino, size: size as u32, ..Record::default() };
         if is_fifo(fd) {
             pipe.deleted = fd.nlink == 0;
@@ -113,15 +114,26 @@ impl FdKind for Pipe {
             pipe.fifo = name.unwrap_or(&fd.link).to_vec();
             pipe.device = fd.dev;
         }
-        // Of several that read, one tells.
-        if reads(fd.info.flags) && cx.pipes_read.insert((fd.dev, fd.ino)) {
-            let packets = peek(&end, size).map_err(failed)?;
+        if reads(fd.info.flags) {
+            let packets = peek(end, size).map_err(failed)?;
             if packets.len() > 1 || fd.info.flags & o::DIRECT != 0 {
                 pipe.packets = packets.iter().map(|packet| packet.len() as u32).collect();
             }
             pipe.contents = packets.concat();
         }
         record.pipe = Some(pipe);
+        Ok(())
+    }
+
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        // Of several that read, one tells.
+        if let Some(pipe) = &mut record.pipe
+            && reads(fd.info.flags)
+            && !cx.pipes_read.insert((fd.dev, fd.ino))
+        {
+            pipe.contents = Vec::new();
+            pipe.packets = Vec::new();
+        }
         Ok(())
     }
 
@@ -139,12 +151,12 @@ impl FdKind for Pipe {
     }
 
     fn comes_later(&self, record: &Description, cx: &Opening<'_>) -> bool {
-        record.pipe.as_ref().is_some_and(|pipe| !Family::of(pipe, cx).has_primary(record.id))
+        record.pipe.as_ref().is_some_and(|pipe| !Family::of(record, pipe, cx).has_primary(record.id))
     }
 
     fn open(&self, record: &Description, cx: &Opening<'_>, batch: &mut Batch) -> Opened {
         let Some(pipe) = &record.pipe else { return Opened::Number(-1) };
-        let family = Family::of(pipe, cx);
+        let family = Family::of(record, pipe, cx);
         if !family.has_primary(record.id) {
             return open_again(record, cx.number_of(family.first), batch);
         }
@@ -172,11 +184,11 @@ struct Family<'a> {
 }
 
 impl<'a> Family<'a> {
-    fn of(pipe: &Record, cx: &Opening<'a>) -> Self {
+    fn of(record: &'a Description, pipe: &Record, cx: &'a Opening<'_>) -> Self {
         let is_of_it = |d: &&Description| {
             d.pipe.as_ref().is_some_and(|of| (of.inode, of.device) == (pipe.inode, pipe.device))
         };
-        let of_it = || cx.descriptions.iter().filter(is_of_it);
+        let of_it = || cx.family(record).iter().copied().filter(is_of_it);
         // Those that were opened, and not made by pipe2, show it by a flag.
         let is_made = |d: &&Description| !pipe.fifo.is_empty() || d.flags & O_LARGEFILE == 0;
         let end = |mode: u32| of_it().filter(is_made).find(|d| d.flags & o::ACCMODE == mode);
@@ -299,6 +311,9 @@ pub(super) fn other_end_is_closed(fd: &FdView, view: &ProcessView) -> bool {
 
 /// Copies what is in a pipe, as reading it would give it, piece by piece.
 fn peek(end: &OwnedFd, size: usize) -> Result<Vec<Vec<u8>>, Errno> {
+    if ioctl_fionread(end)? == 0 {
+        return Ok(Vec::new());
+    }
     let (copy_read, copy_write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     fcntl_setpipe_size(&copy_write, size)?;
     let count = match tee(end, &copy_write, size, SpliceFlags::NONBLOCK) {

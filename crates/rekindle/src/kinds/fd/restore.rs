@@ -42,6 +42,8 @@ pub struct Layout<'a> {
     descriptions: &'a [Description],
     processes: &'a [ProcessPlan],
     by_id: HashMap<u32, &'a Description>,
+    /// Those that come into being together, in order.
+    groups: HashMap<(&'a str, u64), Vec<&'a Description>>,
     places: HashMap<u32, Place>,
     /// The restorer's standard streams.
     kept: [i32; 3],
@@ -173,10 +175,15 @@ impl<'a> Layout<'a> {
         let travellers = descriptions.iter().map(Description::travellers).max().unwrap_or(0);
         let landing = (0..if processes.len() > 1 { travellers } else { 0 }).map(|_| next()).collect();
         let by_id = descriptions.iter().map(|description| (description.id, description)).collect();
+        let mut groups: HashMap<(&str, u64), Vec<&Description>> = HashMap::new();
+        for (group, description) in descriptions.iter().filter_map(|d| Some((d.group()?, d))) {
+            groups.entry(group).or_default().push(description);
+        }
         Self {
             descriptions,
             processes,
             by_id,
+            groups,
             places,
             kept,
             handed: BTreeMap::new(),
@@ -474,6 +481,11 @@ impl Making<'_> {
 }
 
 impl Opening<'_> {
+    /// Those that come into being together with a description, itself among them.
+    pub fn family<'s>(&'s self, record: &'s Description) -> &'s [&'s Description] {
+        record.group().and_then(|group| self.layout.groups.get(&group)).map_or(&[], Vec::as_slice)
+    }
+
     /// The number under which a standard stream of the restorer is at hand.
     pub fn stream(&self, stream: u32) -> i32 {
         self.layout.kept.get(stream as usize).copied().unwrap_or(-1)

@@ -1,7 +1,7 @@
 //! Signalfds (signalfd(2)): which signals they take. The signals themselves are pending in processes and threads.
 
 use super::restore::Opening;
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
 use crate::error::Error;
 use crate::view::FdView;
 use rekindle_sys::nr;
@@ -27,7 +27,7 @@ impl FdKind for Signalfd {
         if anonymous::is(fd, "signalfd") { Claim::Mine } else { Claim::NotMine }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         record.signalfd = Some(Record { mask: anonymous::number(fd, cx.view, "sigmask", 16)? });
         Ok(())
     }

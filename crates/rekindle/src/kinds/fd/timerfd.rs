@@ -13,7 +13,7 @@
 
 use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView};
 use rekindle_procfs::fdinfo::{self, FdInfo};
@@ -74,7 +74,7 @@ impl FdKind for Timerfd {
         }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         record.timerfd = Some(read(fd, cx.view)?);
         Ok(())
     }

@@ -21,7 +21,7 @@ pub mod stream;
 
 use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
+use super::{Asking, Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
 use crate::view::{FdView, ProcessView};
 use options::{Nature, Reuse, When};
@@ -105,20 +105,25 @@ impl FdKind for Inet {
         }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
         let failed =
             |errno| Error::call(format!("looking into the socket at fd {} of {}", fd.fd, cx.view.pid), errno);
-        let socket = fetch(fd, cx.view).map_err(failed)?;
-        let mut inet = capture(fd, socket.as_fd(), failed)?;
+        let socket = cx.fetch(fd).map_err(failed)?;
+        record.inet = Some(capture(fd, socket.as_fd(), failed)?);
+        Ok(())
+    }
+
+    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+        let Some(inet) = &mut record.inet else { return Ok(()) };
         if cx.network.gives_up(fd.ino) {
             inet.give_up();
         } else if let Some((state, stream)) = cx.network.take(fd.ino, record.id) {
             (inet.state, inet.stream) = (state, Some(stream));
         }
         if inet.socket_type == DATAGRAM {
+            let socket = fetch(fd, cx.view).map_err(|errno| Error::call("looking into a socket", errno))?;
             datagrams::capture(&socket, record.id, cx)?;
         }
-        record.inet = Some(inet);
         Ok(())
     }
 

@@ -272,6 +272,12 @@ pub(super) fn has_unreadable_filter(socket: impl AsFd) -> bool {
 
 /// The instructions of the classic filter.
 fn filter(socket: BorrowedFd<'_>) -> Result<Option<Vec<u8>>, Errno> {
+    // Most have none. One that is longer does not fit.
+    let mut few = [[0; INSTRUCTION]; 1];
+    match rekindle_sys::socket::filter(socket, &mut few) {
+        Err(Errno::INVAL) => {}
+        count => return count.map(|count| (count != 0).then(|| few[..count].concat())),
+    }
     let mut instructions = vec![[0; INSTRUCTION]; FILTER_MAX];
     let count = rekindle_sys::socket::filter(socket, &mut instructions)?;
     Ok((count != 0).then(|| instructions[..count].concat()))

@@ -7,7 +7,7 @@ use super::sockets::Sockets;
 use super::transit::TOO_MUCH;
 use crate::error::Error;
 use crate::kinds::fd::fetch::fetch;
-use crate::kinds::fd::{Capturing, Claim, Description, Relating, Survey};
+use crate::kinds::fd::{Asking, Claim, Description, Relating, Survey};
 use crate::refusal::show;
 use crate::view::{FdView, OuterPeers};
 use rekindle_sys::sock_diag::UnixSocket;
@@ -100,13 +100,13 @@ fn claim_listening(found: &UnixSocket, sockets: &Sockets, cx: &Survey<'_>) -> Cl
 }
 
 /// All but what refers to other descriptions.
-pub(super) fn capture(fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
+pub(super) fn ask(fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
     let pid = cx.view.pid;
     let failed = |errno| Error::call(format!("asking the socket at fd {} of {pid}", fd.fd), errno);
     let sockets = cx.tree.sockets().map_err(failed)?;
     let found = sockets.get(fd.ino as u32).ok_or(Errno::NOENT).map_err(failed)?;
-    let of = fetch(fd, cx.view).map_err(failed)?;
-    let owner = rustix::fs::fstat(&of).map_err(failed)?;
+    let of = cx.fetch(fd).map_err(failed)?;
+    let owner = rustix::fs::fstat(of).map_err(failed)?;
     let mut unix = Record {
         inode: u64::from(found.inode),
         kind: u32::from(found.kind),
@@ -114,15 +114,15 @@ pub(super) fn capture(fd: &FdView, cx: &mut Capturing<'_>, record: &mut Descript
         backlog: found.backlog,
         shutdown: u32::from(found.shutdown),
         queue: cx.transit.queue(found.inode),
-        options: options::capture(&of, found.kind.into()).map_err(failed)?,
-        filter: options::filter(&of).map_err(failed)?,
-        peer_credentials: peer_credentials(&of),
+        options: options::capture(of, found.kind.into()).map_err(failed)?,
+        filter: options::filter(of).map_err(failed)?,
+        peer_credentials: peer_credentials(of),
         uid: owner.st_uid,
         gid: owner.st_gid,
         mode: owner.st_mode & 0o7777,
         ..Record::default()
     };
-    set_state(&mut unix, found, sockets, &of, cx);
+    set_state(&mut unix, found, sockets, of, cx);
     if matches!(unix.state(), State::Idle | State::Listening) && unix.has_path() {
         unix.place = place::find(&unix.name, found.file, cx.view, cx.tree);
     }
@@ -147,7 +147,7 @@ fn warn_of_peer(fd: &FdView, pid: i32, unix: &Record) {
     tracing::warn!("pid {pid}, fd {}: its other end ({name}) is outside of the program; {what}", fd.fd);
 }
 
-fn set_state(unix: &mut Record, found: &UnixSocket, sockets: &Sockets, of: &OwnedFd, cx: &Capturing<'_>) {
+fn set_state(unix: &mut Record, found: &UnixSocket, sockets: &Sockets, of: &OwnedFd, cx: &Asking<'_>) {
     let in_tree = |inode: u32| cx.transit.holder(inode, sockets).is_some();
     let was_made_as_pair = unix.peer_credentials.is_some();
     let (state, gone) = match found.peer {

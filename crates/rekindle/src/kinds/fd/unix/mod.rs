@@ -32,7 +32,7 @@ pub use sockets::Sockets;
 pub use transit::Transit;
 
 use super::restore::{Finishing, Opening};
-use super::{Capturing, Checking, Claim, Description, FdKind, Opened, Relating, Survey};
+use super::{Asking, Checking, Claim, Description, FdKind, Opened, Relating, Survey};
 use crate::error::Error;
 use crate::refusal::show;
 use crate::view::{FdView, TreeView};
@@ -54,8 +54,8 @@ impl FdKind for Unix {
         if is_socket(fd) { capture::claim(fd, cx) } else { Claim::NotMine }
     }
 
-    fn capture(&self, fd: &FdView, cx: &mut Capturing<'_>, record: &mut Description) -> Result<(), Error> {
-        capture::capture(fd, cx, record)
+    fn ask(&self, fd: &FdView, cx: &Asking<'_>, record: &mut Description) -> Result<(), Error> {
+        capture::ask(fd, cx, record)
     }
 
     fn relate(&self, _fd: &FdView, cx: &Relating<'_>, record: &mut Description) -> Result<(), Error> {

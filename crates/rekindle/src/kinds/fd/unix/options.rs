@@ -2,7 +2,7 @@
 //! whatever the machine of the restore gives it.
 
 use super::record::{Record, SocketOption};
-use rekindle_sys::{Result, nr, socket};
+use rekindle_sys::{Errno, Result, nr, socket};
 use rekindle_tracee::{Arg, Batch};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
@@ -105,6 +105,12 @@ pub(super) fn option(of: impl AsFd, number: i32, room: usize) -> Result<Vec<u8>>
 
 /// The instructions of a classic filter, 8 bytes each; empty without one. `EACCES` for one of eBPF.
 pub(super) fn filter(of: &OwnedFd) -> Result<Vec<u8>> {
+    // Most have none. One that is longer does not fit.
+    let mut few = [[0; 8]; 1];
+    match socket::filter(of, &mut few) {
+        Err(Errno::INVAL) => {}
+        count => return Ok(few[..count?].concat()),
+    }
     let mut instructions = vec![[0; 8]; FILTER_MAX];
     let count = socket::filter(of, &mut instructions)?;
     Ok(instructions[..count].concat())
