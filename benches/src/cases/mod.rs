@@ -1,5 +1,6 @@
 //! What is measured: each case is a subject and the lines that it adds to the report.
 
+mod descriptors;
 mod mappings;
 mod memory;
 mod small;
@@ -26,7 +27,8 @@ pub(crate) struct Case {
 }
 
 /// All of them, in the order in which they are measured.
-pub(crate) const CASES: &[Case] = &[memory::CASE, small::CASE, threads::CASE, mappings::CASE, sparse::CASE];
+pub(crate) const CASES: &[Case] =
+    &[memory::CASE, small::CASE, threads::CASE, mappings::CASE, descriptors::CASE, sparse::CASE];
 
 /// Their names, for people.
 pub(crate) fn names() -> String {

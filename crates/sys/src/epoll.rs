@@ -2,6 +2,7 @@
 
 use crate::{Errno, Result, check};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// `EPIOCGPARAMS`, `_IOR(0x8A, 0x02, struct epoll_params)`: how an epoll polls network devices itself, as the 8 bytes of the
 /// structure; 0 where it does not (include/uapi/linux/eventpoll.h, Linux 6.9; `ENOTTY` before).
@@ -29,9 +30,16 @@ pub fn are_watched(process: BorrowedFd<'_>, epoll: i32, numbers: &[i32]) -> Resu
         let epoll = lift(getfd(process, epoll)?, above)?;
         Ok(numbers.iter().map(|number| is_watched(process, epoll, *number).unwrap_or(false)).collect())
     };
-    std::thread::scope(|scope| {
+    // Its numbers may be higher than ours can be by habit (systemd sets 1024). The threads of a process have one limit.
+    let before = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: before.maximum, ..before });
+    let found = std::thread::scope(|scope| {
         scope.spawn(look).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    });
+    if raised.is_ok() {
+        setrlimit(Resource::Nofile, before)?;
+    }
+    found
 }
 
 /// Another number for a descriptor of a thread that has its own.

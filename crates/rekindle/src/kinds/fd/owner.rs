@@ -39,7 +39,8 @@ pub(super) fn is_kept(record: &Description) -> bool {
 
 /// The owner of a description; `None` if it has none, and no signal of its own.
 pub(super) fn capture(fd: &FdView, cx: &Asking<'_>) -> Result<Option<Record>, Error> {
-    let failed = |errno| Error::call(format!("asking for the owner of fd {} of {}", fd.fd, cx.view.pid), errno);
+    let failed =
+        |errno| Error::call(format!("asking for the owner of fd {} of {}", fd.fd, cx.view.pid), errno);
     let file = cx.fetch(fd).map_err(failed)?;
     let (kind, id) = fs::owner(file).map_err(failed)?;
     let signal = fs::owner_signal(file).map_err(failed)?;
