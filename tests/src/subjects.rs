@@ -154,6 +154,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("futex_waits", "futex_waits.c").starting_over(),
     subject("signal_waits", "signal_waits.c"),
     // the process
+    subject("clocks", "clocks.c"),
     subject("posix_timers", "posix_timers.c"),
     subject("process_settings", "process_settings.c"),
     subject("nothing_inherited", "nothing_inherited.c"),
@@ -234,6 +235,9 @@ pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 
 /// Asks the vDSO for the time, in every way.
 pub const VDSO: Subject = subject("vdso", "vdso.c");
+
+/// Sees to it that clocks go on.
+pub const CLOCKS: Subject = subject("clocks", "clocks.c");
 
 /// The same as a tree of ten processes.
 pub const WORKER_TREE: Subject = subject("worker_tree", "worker_tree.c").started(&["8"]);

@@ -4,6 +4,7 @@
 //! A record's number and its field numbers are promises: a change is a new field, or a new record.
 
 use crate::error::Error;
+use crate::kinds::clocks;
 use crate::kinds::fd::inet::stream;
 use crate::kinds::fd::{Description, Descriptor};
 use crate::kinds::mem::{bounds, file, mapping, shared, vdso};
@@ -40,6 +41,9 @@ pub struct Info {
     /// closed (their descriptions say which).
     #[prost(bool, tag = "6")]
     pub outer_peers_refused: bool,
+    /// What its clocks showed.
+    #[prost(message, optional, tag = "8")]
+    pub clocks: Option<clocks::Record>,
 }
 
 macro_rules! records {

@@ -5,7 +5,7 @@ use crate::image::Image;
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Restore;
-use rekindle::restore::{OnTerminal, Report, Restored};
+use rekindle::restore::{Clocks, OnTerminal, Report, Restored};
 use rekindle_foreground::Foreground;
 use rekindle_sys::task::{Kcmp, kcmp};
 use std::cmp::Ordering;
@@ -50,10 +50,33 @@ pub(crate) struct Args {
     /// Take files that were modified since the checkpoint as they are now
     #[arg(long)]
     accept_changed_files: bool,
+    /// The program's CLOCK_MONOTONIC and CLOCK_BOOTTIME: "auto": on the boot of the checkpoint they have gone on, on
+    /// another boot or machine they go on from where they were (in a time namespace); "keep": always so; "host": they
+    /// are those of this machine
+    #[arg(long, value_name = "MANNER", default_value = "auto")]
+    clocks: ClocksArg,
     /// Tell what was done as JSON: on standard error, as standard output is the program's; on standard output
     /// with --detach, unless the program has it
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// The values of `--clocks`.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum ClocksArg {
+    Auto,
+    Keep,
+    Host,
+}
+
+impl From<ClocksArg> for Clocks {
+    fn from(arg: ClocksArg) -> Self {
+        match arg {
+            ClocksArg::Auto => Self::Auto,
+            ClocksArg::Keep => Self::Keep,
+            ClocksArg::Host => Self::Host,
+        }
+    }
 }
 
 /// Restores the program, and stays with it if wanted.
@@ -102,6 +125,7 @@ fn spawn_from<R: Read + Send>(
     Ok(restore
         .detached(args.detach)
         .accept_changed_files(args.accept_changed_files)
+        .clocks(args.clocks.into())
         .progress(&progress)
         .ready(&ready)
         .spawn()?)

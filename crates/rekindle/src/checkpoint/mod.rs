@@ -20,6 +20,7 @@ pub use pages::Progress;
 
 use crate::error::Error;
 use crate::fault;
+use crate::kinds::clocks;
 use crate::kinds::fd;
 use crate::kinds::fd::inet::network::{Lock, Network};
 use crate::kinds::mem::file::FileTable;
@@ -333,6 +334,7 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
     list.extend(shared::survey(&tree, deleted_max));
     semaphores::survey(&tree, &mut list);
     message_queues::survey(&tree, &mut list);
+    clocks::survey(&tree, &mut list);
     for (pid, why) in &tree.misplaced {
         let mut refusals = Refusals::of(*pid);
         refusals.add("ties", "the process", why.clone(), "checkpoint it alone, or from further up the tree");
@@ -519,5 +521,6 @@ fn info(tree: &TreeView) -> Result<Info, Error> {
         root_pid: view.pid,
         command: view.file("cmdline")?,
         outer_peers_refused: tree.outer_peers == OuterPeers::Refuse,
+        clocks: clocks::capture(tree)?,
     })
 }

@@ -11,6 +11,7 @@
 //! restore      restore(phase, batch)                    steps for the task, in the phase where they belong
 //! ```
 
+pub mod clocks;
 pub mod fd;
 pub mod gone_directory;
 pub mod ipc;

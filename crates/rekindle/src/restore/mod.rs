@@ -22,6 +22,7 @@ use crate::checkpoint::Progress;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
+pub use crate::kinds::clocks::Clocks;
 use crate::kinds::fd::inet::network::Reviving;
 use crate::kinds::fd::restore::{Layout, Stage};
 use crate::kinds::fd::terminal;
@@ -73,6 +74,7 @@ struct Manner<'p> {
     detached: bool,
     sibling: bool,
     leave_stopped: bool,
+    clocks: Clocks,
     stages: Option<Say<'p, RestoreStage>>,
     ready: Option<Ready<'p>>,
 }
@@ -161,6 +163,11 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         Self { manner: Manner { leave_stopped, ..self.manner }, ..self }
     }
 
+    /// What becomes of the clocks that count from the start of the machine.
+    pub fn clocks(self, clocks: Clocks) -> Self {
+        Self { manner: Manner { clocks, ..self.manner }, ..self }
+    }
+
     /// A function that has a say at every stage.
     pub fn stages(self, stages: Say<'p, RestoreStage>) -> Self {
         Self { manner: Manner { stages: Some(stages), ..self.manner }, ..self }
@@ -193,6 +200,9 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let must_wait = self.streamed && !taken.is_empty();
         let mut reasons = if must_wait { Vec::new() } else { taken };
         reasons.extend(plan::obstacles(&plan, self.changed_files));
+        if let Some(record) = &plan.info.clocks {
+            reasons.extend(record.obstacle(self.manner.clocks)?);
+        }
         if !must_wait {
             reasons.extend(fd::in_the_way(&plan.descriptions));
         }
@@ -253,7 +263,7 @@ impl Making<'_> {
         let nursery = self.nursery(&mut places)?;
 
         let mut nest = Nest::of(plan, self.ties, &layout, &rebuilds, nursery);
-        nest.bear_root(self.kinship(), !self.must_wait)?;
+        nest.bear_root(self.kinship(), !self.must_wait, self.manner.clocks)?;
         drop(supply);
         if !self.must_wait {
             self.at(RestoreStage::Created)?;

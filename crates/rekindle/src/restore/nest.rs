@@ -11,6 +11,7 @@ use super::memory::Rebuild;
 use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
+use crate::kinds::clocks::Clocks;
 use crate::kinds::fd::restore::Layout;
 use crate::kinds::fd::terminal::inner_index;
 use crate::kinds::fd::terminal::supply::Key;
@@ -101,7 +102,12 @@ impl<'a> Nest<'a> {
     }
 
     /// The root is born, with its own pid or, if that is still taken, with another.
-    pub(super) fn bear_root(&mut self, kinship: Kinship, pid_is_free: bool) -> Result<(), Error> {
+    pub(super) fn bear_root(
+        &mut self,
+        kinship: Kinship,
+        pid_is_free: bool,
+        clocks: Clocks,
+    ) -> Result<(), Error> {
         let pid = self.pid(0);
         let root = self.nursery.clone_root(if pid_is_free { pid } else { 0 }, kinship)?;
         if !pid_is_free {
@@ -110,6 +116,9 @@ impl<'a> Nest<'a> {
         self.newborns.insert(pid, root);
         fault::point("restore-born")?;
         let mut batch = Batch::new();
+        if let Some(record) = &self.plan.info.clocks {
+            record.restore(clocks, &mut batch)?;
+        }
         self.plan.processes[0].process.restore(Phase::Space, &mut batch);
         self.layout.clear(&mut batch);
         // It is born with the restorer's controlling terminal.

@@ -1,6 +1,7 @@
 //! Reading a plan, and refusing one that makes no sense or does not fit this machine, before anything is created.
 
 use crate::error::Error;
+use crate::kinds::clocks;
 use crate::kinds::fd::{self, Files, terminal};
 use crate::kinds::gone_directory;
 use crate::kinds::mem::file::ChangedFiles;
@@ -60,6 +61,7 @@ pub(super) fn check<R: Read>(reader: &Reader<R>, plan: &Plan) -> Result<(), Erro
     check_objects(plan)?;
     plan.semaphores.iter().try_for_each(semaphores::Record::check).map_err(Error::Nonsense)?;
     plan.message_queues.iter().try_for_each(message_queues::Record::check).map_err(Error::Nonsense)?;
+    plan.info.clocks.iter().try_for_each(clocks::Record::check).map_err(Error::Nonsense)?;
     if plan.processes.first().is_some_and(|root| root.process.identity.shares != 0) {
         return nonsense("its first process shares something with one before it");
     }

@@ -15,12 +15,13 @@ use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
 use super::{Asking, Checking, Claim, Description, FdKind, Opened, Survey, anonymous};
 use crate::error::Error;
+use crate::kinds::clocks::clock_ns;
 use crate::view::{FdView, ProcessView};
 use rekindle_procfs::fdinfo::{self, FdInfo};
 use rekindle_sys::nr;
 use rekindle_tracee::Batch;
 use rustix::fd::{AsFd, AsRawFd};
-use rustix::time::{ClockId, clock_gettime, timerfd_gettime};
+use rustix::time::timerfd_gettime;
 
 /// See the module's story.
 pub(super) struct Timerfd;
@@ -163,7 +164,7 @@ fn read(fd: &FdView, view: &ProcessView) -> Result<Record, Error> {
     }
     let absolute = shown.flags & ABSTIME != 0 && remaining_ns != 0;
     // The clock is read last: late by the time in between, where it would be early the other way round.
-    let now = if absolute { clock_ns(shown.clock) } else { 0 };
+    let now = if absolute { clock_ns(view.pid, shown.clock)? } else { 0 };
     Ok(Record {
         clock: shown.clock,
         flags: shown.flags,
@@ -171,14 +172,4 @@ fn read(fd: &FdView, view: &ProcessView) -> Result<Record, Error> {
         interval_ns: shown.interval_ns.min(TIME_MAX),
         ticks: shown.ticks,
     })
-}
-
-/// What a clock shows; that of alarms shows what the plain one does.
-fn clock_ns(clock: i32) -> u64 {
-    let now = clock_gettime(match clock {
-        0 | 8 => ClockId::Realtime,
-        7 | 9 => ClockId::Boottime,
-        _ => ClockId::Monotonic,
-    });
-    (now.tv_sec as u64).saturating_mul(SECOND).saturating_add(now.tv_nsec as u64)
 }

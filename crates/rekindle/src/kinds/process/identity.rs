@@ -91,8 +91,8 @@ impl ProcessKind for Identity {
     fn restore(_record: &Record, _phase: Phase, _batch: &mut Batch) {}
 }
 
-/// Namespaces that are looked at elsewhere: `pid` here, `mnt` with the working directory.
-const NAMESPACES: [&str; 6] = ["net", "ipc", "uts", "user", "cgroup", "time"];
+/// Others are looked at elsewhere: `pid` here, `mnt` with the working directory, `time` with the clocks.
+const NAMESPACES: [&str; 5] = ["net", "ipc", "uts", "user", "cgroup"];
 
 /// Each thread must live in the namespaces that we live in, as they are not captured.
 fn survey_namespaces(view: &ProcessView, refusals: &mut Refusals) {
