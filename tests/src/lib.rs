@@ -36,5 +36,6 @@ pub mod scene;
 pub mod snapshot;
 pub mod subjects;
 pub mod terminal;
+pub mod tool;
 pub mod trial;
 pub mod worker;

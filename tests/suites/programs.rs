@@ -14,8 +14,9 @@ use rekindle_tests::deadline::Deadline;
 use rekindle_tests::family::descendants;
 use rekindle_tests::program::Program;
 use rekindle_tests::random::Random;
-use rekindle_tests::rekindle::{self, checkpoint_and_kill_within, restore};
+use rekindle_tests::rekindle::{self, restore};
 use rekindle_tests::scene::Scene;
+use rekindle_tests::tool::Tool;
 use rekindle_tests::trial::{Context as _, Trouble, Verdict, run_one_at_a_time, trial};
 use rekindle_tests::{ensure, fail};
 use rustix::process::Pid;
@@ -31,15 +32,14 @@ const STEPS: u64 = 2 * TIMES + 2;
 const LONG_STEP: Duration = Duration::from_secs(240);
 
 fn main() -> ExitCode {
-    run_one_at_a_time(vec![
-        trial("xz", xz),
-        trial("sort", sort),
-        trial("python3", python3),
-        trial("pipeline", pipeline),
-        trial("make", make),
-        trial("git_gc", git_gc),
-        trial("python3_pool", python3_pool),
-    ])
+    let large = [trial("xz", xz), trial("sort", sort), trial("python3", python3)];
+    let trees = [
+        Tool::each("pipeline", pipeline),
+        Tool::each("make", make),
+        Tool::each("git_gc", git_gc),
+        Tool::each("python3_pool", python3_pool),
+    ];
+    run_one_at_a_time(large.into_iter().chain(trees.into_iter().flatten()).collect())
 }
 
 /// A program, what it reads, and how to tell how far it is.
@@ -55,24 +55,30 @@ struct Case {
 
 /// `xz -T2 -9`: over a gigabyte of memory, threads, a pipe to itself. It reads all at once, then computes.
 fn xz() -> Verdict {
-    killed_and_restored(&Case {
-        executable: find("xz")?,
-        arguments: &["-T2", "-9", "-kf", "words"],
-        prepare: |directory| write_words(&directory.join("words"), 210_000_000),
-        output: "words.xz",
-        progress: |pid, _| cpu_ticks(pid),
-    })
+    killed_and_restored(
+        Tool::Rekindle,
+        &Case {
+            executable: find("xz")?,
+            arguments: &["-T2", "-9", "-kf", "words"],
+            prepare: |directory| write_words(&directory.join("words"), 210_000_000),
+            output: "words.xz",
+            progress: |pid, _| cpu_ticks(pid),
+        },
+    )
 }
 
 /// `sort --parallel=2` over two million lines: short-lived threads, a dozen temporary files written and merged.
 fn sort() -> Verdict {
-    killed_and_restored(&Case {
-        executable: find("sort")?,
-        arguments: &["--parallel=2", "-S", "16M", "-T", ".", "-o", "sorted", "lines"],
-        prepare: |directory| write_lines(&directory.join("lines"), 2_000_000),
-        output: "sorted",
-        progress: |pid, _| bytes_moved(pid),
-    })
+    killed_and_restored(
+        Tool::Rekindle,
+        &Case {
+            executable: find("sort")?,
+            arguments: &["--parallel=2", "-S", "16M", "-T", ".", "-o", "sorted", "lines"],
+            prepare: |directory| write_lines(&directory.join("lines"), 2_000_000),
+            output: "sorted",
+            progress: |pid, _| bytes_moved(pid),
+        },
+    )
 }
 
 /// Eight threads that hash 256 MiB, a mark in the file `marks` for each MiB.
@@ -94,48 +100,57 @@ for thread in threads: thread.start()
 for thread in threads: thread.join()
 with open("sums", "w") as out: print("\n".join(sums), file=out)
 "#;
-    killed_and_restored(&Case {
-        executable: find_python()?,
-        arguments: &["-c", SCRIPT],
-        prepare: |_| Ok(()),
-        output: "sums",
-        progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
-    })
+    killed_and_restored(
+        Tool::Rekindle,
+        &Case {
+            executable: find_python()?,
+            arguments: &["-c", SCRIPT],
+            prepare: |_| Ok(()),
+            output: "sums",
+            progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
+        },
+    )
 }
 
 /// A shell and five programs, with pipes between them. No line may be lost or doubled.
-fn pipeline() -> Verdict {
+fn pipeline(tool: Tool) -> Verdict {
     const SCRIPT: &str = r#"
 set -o pipefail
 seq 1 1500000 | sed -e 's/^/line /' | awk '{ print $0, ($2 * 7919) % 1000003 }' | tr a-z A-Z | grep -v ' 77$' > lines
 echo "ended with $?" >> lines
 "#;
-    killed_and_restored(&Case {
-        executable: find("bash")?,
-        arguments: &["-c", SCRIPT],
-        prepare: |_| Ok(()),
-        output: "lines",
-        progress: |_, directory| fs::metadata(directory.join("lines")).map_or(0, |file| file.len()),
-    })
+    killed_and_restored(
+        tool,
+        &Case {
+            executable: find("bash")?,
+            arguments: &["-c", SCRIPT],
+            prepare: |_| Ok(()),
+            output: "lines",
+            progress: |_, directory| fs::metadata(directory.join("lines")).map_or(0, |file| file.len()),
+        },
+    )
 }
 
 /// `make -j3` of a few dozen C files, in flight: compilers and assemblers come and go.
-fn make() -> Verdict {
+fn make(tool: Tool) -> Verdict {
     find("cc")?;
-    killed_and_restored(&Case {
-        executable: find("make")?,
-        arguments: &["-j3", "program"],
-        prepare: write_project,
-        output: "program",
-        progress: |_, directory| {
-            let files = fs::read_dir(directory).into_iter().flatten().flatten();
-            files.filter(|file| file.file_name().as_encoded_bytes().ends_with(b".o")).count() as u64
+    killed_and_restored(
+        tool,
+        &Case {
+            executable: find("make")?,
+            arguments: &["-j3", "program"],
+            prepare: write_project,
+            output: "program",
+            progress: |_, directory| {
+                let files = fs::read_dir(directory).into_iter().flatten().flatten();
+                files.filter(|file| file.file_name().as_encoded_bytes().ends_with(b".o")).count() as u64
+            },
         },
-    })
+    )
 }
 
 /// `git gc` of a repository with some thousand objects; then git itself tells whether it is whole.
-fn git_gc() -> Verdict {
+fn git_gc(tool: Tool) -> Verdict {
     find("git")?;
     const SCRIPT: &str = r#"
 export HOME=$PWD GIT_CONFIG_NOSYSTEM=1
@@ -143,17 +158,20 @@ cd repository && git -c gc.autoDetach=false gc --quiet --aggressive && git fsck 
 git rev-list --all --objects | sort > ../objects && git status --porcelain >> ../objects
 test "$(git count-objects)" = "0 objects, 0 kilobytes"
 "#;
-    killed_and_restored(&Case {
-        executable: find("bash")?,
-        arguments: &["-c", SCRIPT],
-        prepare: make_repository,
-        output: "objects",
-        progress: |pid, _| ticks_of_tree(pid),
-    })
+    killed_and_restored(
+        tool,
+        &Case {
+            executable: find("bash")?,
+            arguments: &["-c", SCRIPT],
+            prepare: make_repository,
+            output: "objects",
+            progress: |pid, _| ticks_of_tree(pid),
+        },
+    )
 }
 
 /// A pool of four processes with queues and locks between them.
-fn python3_pool() -> Verdict {
+fn python3_pool(tool: Tool) -> Verdict {
     const SCRIPT: &str = r#"
 import hashlib, multiprocessing, os
 def work(number):
@@ -169,23 +187,26 @@ with multiprocessing.Pool(4) as pool:
     pool.close()
     pool.join()
 "#;
-    killed_and_restored(&Case {
-        executable: find_python()?,
-        arguments: &["-c", SCRIPT],
-        prepare: |_| Ok(()),
-        output: "sums",
-        progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
-    })
+    killed_and_restored(
+        tool,
+        &Case {
+            executable: find_python()?,
+            arguments: &["-c", SCRIPT],
+            prepare: |_| Ok(()),
+            output: "sums",
+            progress: |_, directory| fs::metadata(directory.join("marks")).map_or(0, |file| file.len()),
+        },
+    )
 }
 
-fn killed_and_restored(case: &Case) -> Verdict {
+fn killed_and_restored(tool: Tool, case: &Case) -> Verdict {
     rekindle::binary()?; // say so before the long run
     let reference = Scene::new()?;
     (case.prepare)(&reference.directory()).context("making the input")?;
     let scene = Scene::new()?;
     link_all(&reference.directory(), &scene.directory()).context("copying the input")?;
     let whole_way = undisturbed(case, &reference).context("undisturbed")?;
-    disturbed(case, &scene, whole_way / STEPS)?;
+    disturbed(tool, case, &scene, whole_way / STEPS)?;
     same_bytes(&reference.directory().join(case.output), &scene.directory().join(case.output))
 }
 
@@ -205,13 +226,12 @@ fn undisturbed(case: &Case, scene: &Scene) -> Verdict<u64> {
 }
 
 /// Runs it to its end, killed and restored each time it has come `step` further.
-fn disturbed(case: &Case, scene: &Scene, step: u64) -> Verdict {
-    let image = scene.images()?.join("image");
+fn disturbed(tool: Tool, case: &Case, scene: &Scene, step: u64) -> Verdict {
     let mut program = Program::start(&case.executable, case.arguments, scene)?;
     for time in 1..=TIMES {
         await_progress(case, &program, scene, step).context(format!("before checkpoint {time}"))?;
-        checkpoint_and_kill_within(&mut program, &image, LONG_STEP)?;
-        program = restored(program.pid(), &image, scene).context(format!("restore {time}"))?;
+        tool.checkpoint_and_kill_within(&mut program, scene, LONG_STEP)?;
+        program = restored(tool, program.pid(), scene).context(format!("restore {time}"))?;
     }
     program.our_child().ended(&Deadline::after(LONG_STEP, "the program to end"))?;
     let status = program.end()?;
@@ -229,9 +249,12 @@ fn await_progress(case: &Case, program: &Program, scene: &Scene, step: u64) -> V
     })
 }
 
-/// In the foreground; back as soon as nobody traces it any more.
-fn restored(pid: Pid, image: &Path, scene: &Scene) -> Verdict<Program> {
-    let mut command = restore(image, &[])?;
+/// By `rekindle` in the foreground, where it is back as soon as nobody traces it any more; by `criu` detached.
+fn restored(tool: Tool, pid: Pid, scene: &Scene) -> Verdict<Program> {
+    if tool == Tool::Criu {
+        return tool.restore(pid, scene);
+    }
+    let mut command = restore(&tool.image(scene)?, &[])?;
     let (mut run, pipes) = rekindle::start_with_pipes(command.stdin(Stdio::piped()))?;
     let status = format!("/proc/{}/status", pid.as_raw_nonzero());
     rekindle::await_restored(&mut run, pid, || {

@@ -7,20 +7,20 @@ use std::process::{Command, ExitCode};
 
 use rekindle_tests::deadline::Deadline;
 use rekindle_tests::program::Program;
-use rekindle_tests::rekindle::{checkpoint_and_kill, restore_detached};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run_one_at_a_time, trial};
+use rekindle_tests::tool::Tool;
+use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run_one_at_a_time};
 use rekindle_tests::{ensure, fail};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 fn main() -> ExitCode {
-    run_one_at_a_time(vec![trial("postgres", postgres)])
+    run_one_at_a_time(Tool::each("postgres", postgres).into())
 }
 
 /// Six processes of another user that share memory of three kinds, wake each other by signals, and lock their files. What was
 /// written before a checkpoint is there after it, and the log tells of no trouble.
-fn postgres() -> Verdict {
+fn postgres(tool: Tool) -> Verdict {
     needs_root()?;
     let server = Postgres::prepare()?;
     let scene = Scene::new()?;
@@ -30,10 +30,8 @@ fn postgres() -> Verdict {
     for round in 1..=3 {
         server.ask(&format!("insert into numbers values ({round})"))?;
         server.await_alone(program.pid())?;
-        checkpoint_and_kill(&mut program, &scene.images()?.join("image"))
-            .context(format!("round {round}"))?;
-        program = restore_detached(program.pid(), &scene.images()?.join("image"), &scene)
-            .context(format!("round {round}"))?;
+        tool.checkpoint_and_kill(&mut program, &scene).context(format!("round {round}"))?;
+        program = tool.restore(program.pid(), &scene).context(format!("round {round}"))?;
         let sum = server.ask("select sum(n) from numbers")?;
         ensure!(sum == (round * (round + 1) / 2).to_string(), "after round {round} the sum is {sum}");
     }

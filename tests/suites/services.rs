@@ -1,8 +1,10 @@
-//! Real services, unprepared: each killed and restored three times in a row, and asked through its own interface each time.
+//! Real services, unprepared: each killed and restored three times in a row, by either command line, and asked through its
+//! own interface each time.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
@@ -10,34 +12,36 @@ use std::time::Duration;
 
 use rekindle_tests::deadline::{Deadline, STEP};
 use rekindle_tests::program::Program;
-use rekindle_tests::rekindle::{checkpoint_and_kill, restore_detached};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs_root, run_one_at_a_time, trial};
+use rekindle_tests::tool::Tool;
+use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs, needs_root, run_one_at_a_time};
 use rekindle_tests::{ensure, fail};
 
 /// How often each is killed and restored.
 const TIMES: u64 = 3;
 
 fn main() -> ExitCode {
-    run_one_at_a_time(vec![
-        trial("nginx_with_workers", nginx),
-        trial("redis_saving_in_the_background", redis),
-        trial("ssh_agent", ssh_agent),
-    ])
+    let trials = [
+        Tool::each("nginx_with_workers", nginx),
+        Tool::each("apache_prefork", apache),
+        Tool::each("redis_saving_in_the_background", redis),
+        Tool::each("ssh_agent", ssh_agent),
+    ];
+    run_one_at_a_time(trials.into_iter().flatten().collect())
 }
 
 /// Kills and restores it; `check` finds it as it should be each time.
 fn again_and_again(
+    tool: Tool,
     mut program: Program,
     scene: &Scene,
     mut check: impl FnMut(&Program) -> Verdict,
 ) -> Verdict<Program> {
-    scene.images()?;
     check(&program).context("before")?;
     for time in 1..=TIMES {
         let pid = program.pid();
-        checkpoint_and_kill(&mut program, &scene.image()).context(format!("checkpoint {time}"))?;
-        program = restore_detached(pid, &scene.image(), scene).context(format!("restore {time}"))?;
+        tool.checkpoint_and_kill(&mut program, scene).context(format!("checkpoint {time}"))?;
+        program = tool.restore(pid, scene).context(format!("restore {time}"))?;
         check(&program).context(format!("after restore {time}"))?;
     }
     Ok(program)
@@ -61,7 +65,7 @@ fn await_service<T>(program: &Program, mut ask: impl FnMut() -> Verdict<T>) -> V
 // ---- nginx
 
 /// A master and two workers. Each time it is told to take up its configuration anew, which makes new workers.
-fn nginx() -> Verdict {
+fn nginx(tool: Tool) -> Verdict {
     needs_root()?;
     let executable = find("nginx")?;
     let scene = Scene::new()?;
@@ -80,7 +84,7 @@ fn nginx() -> Verdict {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let program = Program::start(&executable, &arguments, &scene)?;
     await_service(&program, || get(port))?;
-    again_and_again(program, &scene, |program| {
+    again_and_again(tool, program, &scene, |program| {
         for _ in 0..8 {
             ensure!(get(port)? == 150_000, "the page has another length");
         }
@@ -96,15 +100,89 @@ fn nginx() -> Verdict {
     Ok(())
 }
 
+// ---- apache
+
+/// A parent and four children that take turns at a lock of the kernel's (`AcceptMutex sysvsem`) and count in memory that they
+/// share what each is doing. Told to do so gracefully, it makes new children each time.
+fn apache(tool: Tool) -> Verdict {
+    needs_root()?;
+    let executable = find("apache2")?;
+    let modules = ["mpm_prefork", "authz_core", "status", "mime", "unixd"];
+    let modules: String = modules
+        .iter()
+        .filter(|name| Path::new(&format!("{APACHE_MODULES}/mod_{name}.so")).exists())
+        .map(|name| format!("LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so\n"))
+        .collect();
+    needs(modules.contains("prefork"), "Apache's prefork module")?;
+    let scene = Scene::new()?;
+    let directory = scene.directory();
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    fs::write(directory.join("page"), "a page of text\n".repeat(10_000))?;
+    fs::write(directory.join("types"), "")?;
+    // Its children are of another user.
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755))?;
+    fs::set_permissions(directory.join(".."), fs::Permissions::from_mode(0o755))?;
+    let here = directory.display();
+    let configuration = format!(
+        "{modules}ServerRoot {here}\nServerName localhost\nListen 127.0.0.1:{port}\nPidFile pid\nErrorLog errors\n\
+         TypesConfig types\nDefaultRuntimeDir {here}\nMutex sysvsem\nUser nobody\nGroup nogroup\nDocumentRoot {here}\n\
+         StartServers 4\nMinSpareServers 4\nMaxSpareServers 4\nMaxRequestWorkers 8\nExtendedStatus On\n\
+         <Location /status>\nSetHandler server-status\n</Location>\n"
+    );
+    fs::write(directory.join("configuration"), configuration)?;
+    let arguments = ["-DFOREGROUND".to_owned(), "-f".to_owned(), format!("{here}/configuration")];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let program = Program::start(&executable, &arguments, &scene)?;
+    await_service(&program, || get(port))?;
+    let mut served = 0;
+    again_and_again(tool, program, &scene, |program| {
+        for _ in 0..8 {
+            ensure!(get(port)? == 150_000, "the page has another length");
+        }
+        let counted = accesses(port)?;
+        ensure!(counted >= served + 8, "it has served {counted}, and {served} before");
+        served = counted;
+        let children = children(program);
+        ensure!(children.len() >= 4, "it has children {children:?}");
+        program.our_child().signal(rustix::process::Signal::USR1)?;
+        await_service(program, || {
+            let now = self::children(program);
+            let all_new = now.len() >= 4 && now.iter().all(|pid| !children.contains(pid));
+            if all_new && get(port)? == 150_000 { Ok(()) } else { fail!("not yet") }
+        })
+    })?;
+    let errors = fs::read_to_string(directory.join("errors"))?;
+    ensure!(
+        !errors.contains("exit signal") && !errors.contains(":emerg]"),
+        "its log tells of trouble: {errors}"
+    );
+    Ok(())
+}
+
+/// Where Debian has them.
+const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
+
+/// How many requests it has answered in all, as its scoreboard tells.
+fn accesses(port: u16) -> Verdict<u64> {
+    let page = fetch(port, "/status?auto")?;
+    let line = page.lines().find_map(|line| line.strip_prefix("Total Accesses: "));
+    line.and_then(|count| count.parse().ok()).ok_or_else(|| Trouble::Failed(format!("the status is {page}")))
+}
+
 /// The length of the page that a server sends.
 fn get(port: u16) -> Verdict<usize> {
+    Ok(fetch(port, "/page")?.len())
+}
+
+/// A page that a server sends.
+fn fetch(port: u16, name: &str) -> Verdict<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
     stream.set_read_timeout(Some(STEP))?;
-    stream.write_all(b"GET /page HTTP/1.0\r\n\r\n")?;
+    stream.write_all(format!("GET {name} HTTP/1.0\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let Some((_, page)) = answer.split_once("\r\n\r\n") else { fail!("the server says '{answer}'") };
-    Ok(page.len())
+    Ok(page.to_owned())
 }
 
 fn children(program: &Program) -> Vec<String> {
@@ -116,7 +194,7 @@ fn children(program: &Program) -> Vec<String> {
 // ---- redis
 
 /// While a child of it writes what it holds, slowly, it is killed and restored; the child comes to its end in its last life.
-fn redis() -> Verdict {
+fn redis(tool: Tool) -> Verdict {
     const KEYS: usize = 10_000;
     let executable = find("redis-server")?;
     let scene = Scene::new()?;
@@ -131,7 +209,7 @@ fn redis() -> Verdict {
     ask(&socket, "CONFIG SET rdb-key-save-delay 600")?; // microseconds a key
     ask(&socket, "BGSAVE")?;
     let mut round = 0;
-    let program = again_and_again(program, &scene, |program| {
+    let program = again_and_again(tool, program, &scene, |program| {
         ensure!(children(program).len() == 1, "it is not saving");
         ensure!(ask(&socket, "PING")? == "+PONG", "it does not answer");
         ensure!(ask(&socket, &format!("STRLEN key{}", KEYS - 1))? == ":9", "a key is lost");
@@ -171,7 +249,7 @@ fn ask(socket: &Path, command: &str) -> Verdict<String> {
 // ---- ssh-agent
 
 /// It holds a key in locked memory, and is asked to sign with it.
-fn ssh_agent() -> Verdict {
+fn ssh_agent(tool: Tool) -> Verdict {
     let (agent, add, keygen) = (find("ssh-agent")?, find("ssh-add")?, find("ssh-keygen")?);
     let scene = Scene::new()?;
     let directory = scene.directory();
@@ -187,7 +265,7 @@ fn ssh_agent() -> Verdict {
     let program = Program::start(&agent, &["-D", "-a", "socket"], &scene)?;
     await_service(&program, || run(&add, &["-q", "key"]))?;
     fs::remove_file(directory.join("key"))?; // from now on the agent alone has it
-    again_and_again(program, &scene, |_| {
+    again_and_again(tool, program, &scene, |_| {
         ensure!(run(&add, &["-l"])?.contains("ED25519"), "the agent has lost the key");
         run(&add, &["-T", "key.pub"]).map(drop)
     })?;

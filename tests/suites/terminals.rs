@@ -8,11 +8,12 @@ use std::process::{Command, ExitCode, Stdio};
 
 use rekindle_tests::deadline::Deadline;
 use rekindle_tests::family::descendants;
-use rekindle_tests::program::await_gone;
+use rekindle_tests::program::{Program, await_gone};
 use rekindle_tests::rekindle::{self, checkpoint, restore};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::subjects::TTY_STREAM;
 use rekindle_tests::terminal::{LineEditing, Terminal, find, turn};
+use rekindle_tests::tool::Tool;
 use rekindle_tests::trial::{Context as _, Verdict, run_one_at_a_time, trial};
 use rekindle_tests::{compile, ensure, fail};
 use rustix::process::Pid;
@@ -25,7 +26,8 @@ fn main() -> ExitCode {
         trial("bash_with_a_stopped_job", in_turn(bash_with_a_stopped_job)),
         trial("bash_under_script", in_turn(bash_under_script)),
         trial("bash_under_expect", in_turn(bash_under_expect)),
-        trial("tmux", in_turn(tmux)),
+        trial("tmux", in_turn(|| tmux(Tool::Rekindle))),
+        trial("tmux::criu", in_turn(|| tmux(Tool::Criu))),
         trial("name_is_taken", in_turn(name_is_taken)),
     ])
 }
@@ -258,11 +260,11 @@ fn await_idle(pid: Pid) -> Verdict {
         .until(&[pid], || Ok(fs::read_to_string(&path).is_ok_and(|stat| stat.contains(") S ")).then_some(())))
 }
 
-/// A server of tmux(1) with two windows, a shell with a variable and a pager, three times in a row.
-fn tmux() -> Verdict {
+/// A server of tmux(1) with three windows, a shell with a variable, a pager, and an editor with an unsaved text that grows each
+/// time; three times in a row.
+fn tmux(tool: Tool) -> Verdict {
     let scene = Scene::new()?;
-    scene.images()?;
-    let tmux = find("tmux")?;
+    let (tmux, _) = (find("tmux")?, find("vim")?);
     let socket = scene.directory().join("socket");
     let tell = |arguments: &[&str]| -> Verdict<String> {
         let mut command = Command::new(compile::tool("start")?);
@@ -291,23 +293,41 @@ fn tmux() -> Verdict {
             .until(&[pid], || Ok(tell(&["capture-pane", "-p", "-t", window])?.contains(text).then_some(())))
     };
     tell(&["new-window", "less lines"])?;
+    tell(&["new-window", "vim -u NONE -N -n text"])?;
     tell(&["send-keys", "-t", ":0", "answer=forty-two", "Enter"])?;
+    shows(":2", "[New]")?;
+    let mut server: Option<Program> = None;
     for round in ["one", "two", "three"] {
         shows(":1", "line 1")?;
-        let family = descendants(pid);
-        rekindle::run(&mut checkpoint(pid, &scene.image(), &["--kill"])?)?.succeeded()?;
-        await_gone(pid)?;
-        family.into_iter().try_for_each(await_gone).context(round)?;
-        let mut command = restore(&scene.image(), &["--detach"])?;
-        rekindle::run(command.stdin(Stdio::null()))?.succeeded().context(round)?;
+        tell(&["send-keys", "-t", ":2", &format!("o{round} was here"), "Escape"])?;
+        shows(":2", &format!("{round} was here"))?;
+        match server.take() {
+            Some(mut program) => tool.checkpoint_and_kill(&mut program, &scene).context(round)?,
+            None => {
+                let family = descendants(pid);
+                tool.dump(pid, &scene).context(round)?;
+                await_gone(pid)?;
+                family.into_iter().try_for_each(await_gone).context(round)?;
+            }
+        }
+        server = Some(tool.restore(pid, &scene).context(round)?);
         tell(&["send-keys", "-t", ":0", &format!("echo {round} is $answer"), "Enter"])?;
         shows(":0", &format!("{round} is forty-two"))?;
         tell(&["send-keys", "-t", ":1", "500g"])?;
         shows(":1", "line 510")?;
         tell(&["send-keys", "-t", ":1", "1g"])?;
     }
+    tell(&["send-keys", "-t", ":2", ":wq", "Enter"])?;
+    let text = scene.directory().join("text");
+    Deadline::step("vim to write").until(&[pid], || {
+        let text = fs::read_to_string(&text).unwrap_or_default();
+        Ok((text == "\none was here\ntwo was here\nthree was here\n").then_some(()))
+    })?;
     tell(&["kill-server"])?;
-    await_gone(pid)
+    if let Some(mut server) = server {
+        server.end()?;
+    }
+    Ok(())
 }
 
 /// A name that somebody else has by now is told, with who it is; nothing is left behind.

@@ -41,6 +41,11 @@ const NEEDS: &[Need] = &[
     program("make", "make", "a build in flight"),
     program("git", "git", "a repository being packed"),
     program("nginx", "nginx-light", "a web server with workers"),
+    Need {
+        probe: Probe::File("/usr/sbin/apache2"),
+        package: "apache2-bin",
+        tests: "a web server that forks beforehand",
+    },
     program("redis-server", "redis-server", "a database that saves in the background"),
     program("ssh-agent", "openssh-client", "an agent that holds a key"),
     program("setpriv", "util-linux", "other users and fewer capabilities"),
@@ -59,6 +64,7 @@ const NEEDS: &[Need] = &[
     program("script", "bsdutils", "a shell under script"),
     program("expect", "expect", "a shell under expect"),
     program("tmux", "tmux", "a server of tmux"),
+    program("vim", "vim", "an editor under tmux"),
 ];
 
 const fn program(name: &'static str, package: &'static str, tests: &'static str) -> Need {

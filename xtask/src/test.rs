@@ -20,7 +20,8 @@ use crate::run::{self, End};
 use crate::summary::Summary;
 use crate::workspace::{self, Workspace};
 
-const CLI_PACKAGE: &str = "rekindle-cli";
+/// Both command lines: the tests look for the second beside the first.
+const CLI_PACKAGES: [&str; 2] = ["rekindle-cli", "rekindle-criu"];
 const CLI_BINARY: &str = "rekindle";
 
 /// What `--full` sets, unless the environment already does; tests/src/lib.rs says what each means.
@@ -75,10 +76,11 @@ fn run_all(options: &Options, summary: &mut Summary) -> Result<()> {
 
 fn build_cli() -> Result<()> {
     let status = workspace::cargo()
-        .args(["build", "--release", "--package", CLI_PACKAGE])
+        .args(["build", "--release"])
+        .args(CLI_PACKAGES.iter().flat_map(|package| ["--package", package]))
         .status()
         .context("cannot start cargo build")?;
-    anyhow::ensure!(status.success(), "{CLI_PACKAGE} does not build; no test was run");
+    anyhow::ensure!(status.success(), "{} do not build; no test was run", CLI_PACKAGES.join(" and "));
     Ok(())
 }
 
