@@ -10,8 +10,12 @@
 //!   before that
 //! that of a sibling           by the sibling (CLONE_PARENT)
 //! one whose leader has ended  by a stand-in with the leader's pid, a passing child of its parent (CLONE_PARENT)
+//! that of a process further   by a passing child of that process, which ends at once: its parent adopts it
+//!   below its parent            (PR_SET_CHILD_SUBREAPER)
 //! the restorer's              as any other: the root is born into it
 //! ```
+//!
+//! The last but one is how such a tree comes about in life, too: whoever made the process has ended.
 //!
 //! Process groups follow when all are there: leaders first, then members; one whose leader has ended gets a passing leader.
 //! What can be made is known at the checkpoint already, and what cannot is refused there.
@@ -40,6 +44,13 @@ pub enum Maker {
     Parent(i32),
     /// A process with the same parent.
     Sibling(i32),
+    /// A passing child of this one: when that ends, the parent adopts what it has made.
+    Adopted {
+        /// Whose child passes.
+        host: i32,
+        /// The parent, from which the host descends.
+        parent: i32,
+    },
 }
 
 /// What comes into being.
@@ -85,6 +96,7 @@ impl Ties {
             by_pid: members.iter().map(|member| (member.pid, *member)).collect(),
             children: BTreeMap::new(),
             outer: (root.sid != root.pid).then_some(root.sid),
+            orphans: Vec::new(),
             ties: Self::default(),
             problems: Vec::new(),
         };
@@ -95,6 +107,7 @@ impl Ties {
             members.iter().filter(|member| member.sid == member.pid).map(|member| member.pid).collect();
         planner.birth(root, Maker::Restorer, BeforeSetsid(false));
         planner.family(root, planner.outer);
+        planner.adopt();
         planner.groups(members);
         let placed = planner.ties.births.iter().map(|birth| birth.pid).collect::<BTreeSet<_>>();
         for lost in members.iter().filter(|member| !placed.contains(&member.pid)) {
@@ -111,7 +124,7 @@ impl Ties {
         let maker = |pid: i32| self.births.iter().find(|birth| birth.pid == pid);
         let maker_pid = |birth: &Birth| match birth.maker {
             Maker::Restorer => None,
-            Maker::Parent(maker) | Maker::Sibling(maker) => Some(maker),
+            Maker::Parent(maker) | Maker::Sibling(maker) | Maker::Adopted { host: maker, .. } => Some(maker),
         };
         let by = maker(maker_pid(maker(pid)?)?)?;
         if by.stand_in { maker_pid(by) } else { Some(by.pid) }
@@ -121,7 +134,7 @@ impl Ties {
     pub fn maker(&self, pid: i32) -> Option<i32> {
         let birth = self.births.iter().find(|birth| birth.pid == pid)?;
         let maker = match birth.maker {
-            Maker::Restorer => return None,
+            Maker::Restorer | Maker::Adopted { .. } => return None,
             Maker::Parent(maker) | Maker::Sibling(maker) => maker,
         };
         let stands_in = self.births.iter().any(|birth| birth.pid == maker && birth.stand_in);
@@ -139,14 +152,28 @@ impl Ties {
     }
 }
 
+/// More of those that are adopted than any program has.
+const ORPHANS_MAX: usize = 1000;
+
 #[derive(Clone, Copy)]
 struct BeforeSetsid(bool);
+
+/// A process whose session is led, or was joined, further below its parent.
+#[derive(Clone, Copy)]
+struct Orphan {
+    child: Member,
+    parent: i32,
+    /// The session that it is born into.
+    session: i32,
+}
 
 struct Planner {
     by_pid: BTreeMap<i32, Member>,
     children: BTreeMap<i32, Vec<Member>>,
     /// The session of the root, if it is one that somebody outside leads.
     outer: Option<i32>,
+    /// Those whose session is led by none beside them.
+    orphans: Vec<Orphan>,
     ties: Ties,
     problems: Vec<(i32, String)>,
 }
@@ -213,29 +240,88 @@ impl Planner {
         foreign.next().unwrap_or(parent.sid)
     }
 
-    /// The birth of one that is born into a session which is not its parent's.
+    /// The birth of one that is born into a session which is not its parent's; if it is not possible yet, it is put off.
     fn by_sibling(&mut self, child: &Member, parent: &Member, session: i32) -> bool {
         let leader = self.by_pid.get(&session).copied();
         let birth = self.ties.births.iter().find(|birth| birth.pid == session).copied();
         match (leader, birth) {
             (Some(leader), Some(_)) if leader.ppid == parent.pid => {}
             (None, Some(stand_in)) if stand_in.maker == Maker::Parent(parent.pid) => {}
-            (None, None) if self.outer != Some(session) => {
+            (None, None) if self.outer != Some(session) && !self.is_joined_below(session, parent.pid) => {
                 let maker = Maker::Parent(parent.pid);
                 let birth = Birth { pid: session, maker, before_setsid: false, stand_in: true };
                 self.ties.births.push(birth);
                 self.ties.session_leaders.insert(session);
             }
             _ => {
-                let why = format!(
-                    "the session {session} that it comes from is neither its parent's nor led by a process beside it"
-                );
-                self.problems.push((child.pid, why));
+                self.orphans.push(Orphan { child: *child, parent: parent.pid, session });
                 return false;
             }
         }
         self.birth(child, Maker::Sibling(session), BeforeSetsid(false));
         true
+    }
+
+    /// Whether a session has members with another parent that descends from this one, and has never been in that session:
+    /// whoever stands in for its leader is that one's child. (A parent that leads a session can have been in another before.)
+    fn is_joined_below(&self, session: i32, parent: i32) -> bool {
+        let members = self.by_pid.values().filter(|member| member.sid == session);
+        let mut parents = members.filter_map(|member| self.by_pid.get(&member.ppid));
+        parents
+            .any(|below| below.sid != session && below.sid != below.pid && self.is_above(parent, below.pid))
+    }
+
+    /// Whether a process descends from another one. The root's parent is none of the tree, whatever it is said to be.
+    fn is_above(&self, above: i32, pid: i32) -> bool {
+        let parent_of = |pid: &i32| {
+            let is_root = self.ties.births.first().is_some_and(|root| root.pid == *pid);
+            self.by_pid.get(pid).map(|member| member.ppid).filter(|_| !is_root)
+        };
+        // As many steps as there are members at most: those of a hostile image may go round in circles.
+        let up = std::iter::successors(parent_of(&pid), parent_of);
+        up.take(self.by_pid.len()).any(|ancestor| ancestor == above)
+    }
+
+    /// Births of those that were put off, each with its descendants, as long as one makes another possible.
+    fn adopt(&mut self) {
+        let mut looks = 0;
+        while let Some((place, maker)) = self.adoptable() {
+            let Orphan { child, session, .. } = self.orphans.remove(place);
+            self.birth(&child, maker, BeforeSetsid(false));
+            self.family(&child, Some(session));
+            looks += 1;
+            if looks > ORPHANS_MAX {
+                break; // no program has so many, and each takes a look at all
+            }
+        }
+        for Orphan { child, session, .. } in std::mem::take(&mut self.orphans) {
+            let why = format!(
+                "the session {session} that it comes from is neither its parent's nor led by a process beside or below it"
+            );
+            self.problems.push((child.pid, why));
+        }
+    }
+
+    /// One of those that were put off, by its place, and who can make it now.
+    fn adoptable(&self) -> Option<(usize, Maker)> {
+        let root = self.ties.births.first().map(|root| root.pid);
+        self.orphans.iter().enumerate().find_map(|(place, Orphan { parent, session, .. })| {
+            let mut members =
+                self.ties.births.iter().filter_map(|birth| match (birth.stand_in, birth.maker) {
+                    (true, Maker::Parent(parent)) if birth.pid == *session => Some((birth.pid, parent)),
+                    (true, _) => None,
+                    (false, _) => {
+                        let member = self.by_pid.get(&birth.pid).filter(|member| member.sid == *session)?;
+                        Some((member.pid, member.ppid))
+                    }
+                });
+            let maker = members.find_map(|(pid, ppid)| match ppid {
+                _ if Some(pid) == root => None,
+                ppid if ppid == *parent => Some(Maker::Sibling(pid)),
+                ppid => self.is_above(*parent, ppid).then_some(Maker::Adopted { host: pid, parent: *parent }),
+            })?;
+            Some((place, maker))
+        })
     }
 
     fn groups(&mut self, members: &[Member]) {
@@ -349,16 +435,42 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_session_with_members_of_two_parents_is_told() {
+    fn a_dead_session_with_members_of_two_parents() {
         let tree =
             [member(10, 1, 10, 10), member(31, 10, 30, 30), member(32, 10, 10, 10), member(33, 32, 30, 30)];
-        assert_eq!(Ties::of(&tree).err().map(|problems| problems[0].0), Some(33));
+        assert_eq!(
+            births(&tree),
+            [
+                (10, Maker::Restorer),
+                (32, Maker::Parent(10)),
+                (30, Maker::Parent(32)),
+                (33, Maker::Sibling(30)),
+                (31, Maker::Adopted { host: 30, parent: 10 })
+            ]
+        );
+    }
+
+    #[test]
+    fn one_that_was_adopted_from_a_session_below() {
+        let tree = [
+            member(10, 1, 10, 10),
+            member(20, 10, 20, 20),
+            member(21, 20, 21, 21),
+            member(30, 10, 30, 21),
+            member(31, 30, 30, 21),
+        ];
+        let last = [(30, Maker::Adopted { host: 21, parent: 10 }), (31, Maker::Parent(30))];
+        assert_eq!(births(&tree)[3..], last);
+        // What it is made by is not its donor of anything but memory.
+        let ties = Ties::of(&tree).unwrap_or_default();
+        assert_eq!((ties.donor(30), ties.maker(30)), (Some(21), None));
     }
 
     #[test]
     fn a_session_that_cannot_be_made_is_told() {
+        // Led by a process above it, which its parent has never been in.
         let tree =
-            [member(10, 1, 10, 10), member(20, 10, 20, 20), member(21, 20, 21, 21), member(30, 10, 21, 21)];
-        assert_eq!(Ties::of(&tree).err().map(|problems| problems[0].0), Some(30));
+            [member(10, 1, 10, 10), member(20, 10, 20, 20), member(21, 20, 20, 20), member(22, 21, 10, 10)];
+        assert_eq!(Ties::of(&tree).err().map(|problems| problems[0].0), Some(22));
     }
 }

@@ -8,6 +8,7 @@
 //! Nothing is created before the plan has been checked whole. From the birth to the letting go the process executes
 //! nothing of the program, has all signals blocked, and dies with us; only then does it live.
 
+mod adoption;
 mod contents;
 mod memory;
 mod nest;
@@ -337,7 +338,10 @@ impl Making<'_> {
     }
 
     fn nursery(&self, places: &mut place::Places) -> Result<Nursery, Error> {
-        let births = self.ties.births.len() + self.ties.groupings.len();
+        // One that is adopted has a passing maker.
+        let is_adopted = |birth: &&ties::Birth| matches!(birth.maker, ties::Maker::Adopted { .. });
+        let adopted = self.ties.births.iter().filter(is_adopted).count();
+        let births = self.ties.births.len() + self.ties.groupings.len() + adopted;
         let threads = self.plan.processes.iter().map(|process| process.tasks.len().saturating_sub(1)).sum();
         let place = places.take(Nursery::footprint(births, threads))?;
         Ok(Nursery::open(place, births, threads)?)

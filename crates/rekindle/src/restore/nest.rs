@@ -26,14 +26,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// See the module's story.
 pub(super) struct Nest<'a> {
-    plan: &'a Plan,
-    ties: &'a Ties,
+    pub(super) plan: &'a Plan,
+    pub(super) ties: &'a Ties,
     layout: &'a Layout<'a>,
     rebuilds: &'a [Rebuild<'a>],
     /// Place in the plan, by pid.
     places: HashMap<i32, usize>,
     newborns: BTreeMap<i32, Newborn>,
-    nursery: Nursery,
+    pub(super) nursery: Nursery,
     /// Those that have called setsid.
     in_session: BTreeSet<i32>,
     /// Births whose turn has come.
@@ -84,7 +84,7 @@ impl<'a> Nest<'a> {
         }
     }
 
-    fn at_pid(&mut self, pid: i32) -> Result<&mut Newborn, Error> {
+    pub(super) fn at_pid(&mut self, pid: i32) -> Result<&mut Newborn, Error> {
         self.newborns.get_mut(&pid).ok_or_else(|| Error::Nonsense(format!("process {pid} is not born yet")))
     }
 
@@ -235,16 +235,17 @@ impl<'a> Nest<'a> {
             Maker::Restorer => return Err(Error::Nonsense("it has two roots".into())),
             Maker::Parent(maker) => (maker, Offspring::Child(shares)),
             Maker::Sibling(maker) => (maker, Offspring::Sibling(shares)),
+            Maker::Adopted { host, .. } => (host, Offspring::Child(0)),
         };
         if !birth.before_setsid {
             self.lead_session(maker)?;
         }
         let exit_signal = self.exit_signal(birth.pid);
-        let Self { newborns, nursery, .. } = self;
-        let by = newborns.get_mut(&maker);
-        let by = by.ok_or_else(|| Error::Nonsense(format!("process {maker} is not born yet")))?;
-        let newborn = nursery.clone_by(by, birth.pid, offspring, exit_signal)?;
-        newborns.insert(birth.pid, newborn);
+        let newborn = match birth.maker {
+            Maker::Adopted { host, parent } => self.bear_adopted(birth.pid, host, parent)?,
+            _ => self.clone_by(maker, birth.pid, offspring, exit_signal)?,
+        };
+        self.newborns.insert(birth.pid, newborn);
         if self.has_no_terminal(birth.pid) && !self.has_no_terminal(maker) {
             let mut batch = Batch::new();
             controlling_terminal::give_up(&mut batch);
@@ -254,6 +255,20 @@ impl<'a> Nest<'a> {
             self.lead_session(birth.pid)?;
         }
         Ok(())
+    }
+
+    /// Has a process clone another one.
+    pub(super) fn clone_by(
+        &mut self,
+        maker: i32,
+        pid: i32,
+        offspring: Offspring,
+        exit_signal: i32,
+    ) -> Result<Newborn, Error> {
+        let Self { newborns, nursery, .. } = self;
+        let by = newborns.get_mut(&maker);
+        let by = by.ok_or_else(|| Error::Nonsense(format!("process {maker} is not born yet")))?;
+        Ok(nursery.clone_by(by, pid, offspring, exit_signal)?)
     }
 
     fn identity(&self, pid: i32) -> Option<&'a identity::Record> {
@@ -337,13 +352,10 @@ impl<'a> Nest<'a> {
                     self.at_pid(pid)?.run(&batch)?;
                 }
                 Grouping::LeadByChild(pid, group) => {
-                    let Self { newborns, nursery, .. } = self;
-                    let by = newborns.get_mut(&pid);
-                    let by = by.ok_or_else(|| Error::Nonsense(format!("process {pid} is not born yet")))?;
-                    let mut child = nursery.clone_by(by, group, Offspring::Child(0), SIGCHLD)?;
+                    let mut child = self.clone_by(pid, group, Offspring::Child(0), SIGCHLD)?;
                     batch.step("setpgid", nr::SETPGID, [0.into(), 0.into()]);
                     child.run(&batch)?;
-                    newborns.insert(group, child);
+                    self.newborns.insert(group, child);
                 }
             }
         }
@@ -356,10 +368,7 @@ impl<'a> Nest<'a> {
         for pid in self.ties.passing_pids() {
             let parent = self.parent_of_passing(pid);
             let Some(newborn) = self.newborns.remove(&pid) else { continue };
-            newborn.end(0)?;
-            let mut batch = Batch::new();
-            batch.step("reaping a stand-in", nr::WAIT4, [pid.into(), 0.into(), WALL.into(), 0.into()]);
-            self.at_pid(parent)?.run(&batch)?;
+            self.let_pass(newborn, parent)?;
         }
         for zombie in &self.plan.zombies {
             let Some(mut newborn) = self.newborns.remove(&zombie.pid) else { continue };
@@ -371,11 +380,21 @@ impl<'a> Nest<'a> {
         fault::point("restore-dead-ended")
     }
 
+    /// One that only was there for others ends, and its parent takes notice.
+    pub(super) fn let_pass(&mut self, passing: Newborn, parent: i32) -> Result<(), Error> {
+        let pid = passing.pid();
+        passing.end(0)?;
+        let mut batch = Batch::new();
+        batch.step("reaping a stand-in", nr::WAIT4, [pid.into(), 0.into(), WALL.into(), 0.into()]);
+        self.at_pid(parent)?.run(&batch)?;
+        Ok(())
+    }
+
     fn parent_of_passing(&self, pid: i32) -> i32 {
         let births = self.ties.births.iter().find(|birth| birth.stand_in && birth.pid == pid);
         let by_birth = births.and_then(|birth| match birth.maker {
             Maker::Parent(parent) => Some(parent),
-            Maker::Restorer | Maker::Sibling(_) => None,
+            Maker::Restorer | Maker::Sibling(_) | Maker::Adopted { .. } => None,
         });
         let by_group = || {
             self.ties.groupings.iter().find_map(|grouping| match grouping {
