@@ -18,9 +18,9 @@ fn run(lab: &Lab, report: &mut Report) -> Result<()> {
     for (subject, what) in [("descriptors", "of all kinds"), ("epoll", "in one epoll")] {
         let subject = Subject::start(lab, subject, DESCRIPTORS)?;
         let (saved, restored) = both(lab, report, subject, &lab.file(Place::Tmpfs, "image"))?;
-        report.time(&format!("{what}: checkpoint: pause"), &pauses(&saved), PAUSE_MS);
-        report.time(&format!("{what}: checkpoint, the whole command"), &walls(&saved), None);
-        report.time(&format!("{what}: restore, the whole command"), &walls(&restored), RESTORE_MS);
+        report.time(format!("{what}: checkpoint: pause"), &pauses(&saved), PAUSE_MS);
+        report.time(format!("{what}: checkpoint, the whole command"), &walls(&saved), None);
+        report.time(format!("{what}: restore, the whole command"), &walls(&restored), RESTORE_MS);
     }
     Ok(())
 }
