@@ -167,6 +167,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("tree_pipes", "tree_pipes.c"),
     subject("tree_sessions", "tree_sessions.c"),
     subject("tree_adopted", "tree_adopted.c"),
+    subject("shared_processes", "shared_processes.c"),
     subject("tree_zombies", "tree_zombies.c"),
     subject("tree_zombies_pending", "tree_zombies.c").started(&["pending"]),
     subject("tree_stopped", "tree_stopped.c"),

@@ -21,6 +21,7 @@ use rekindle_procfs::smaps;
 use rekindle_procfs::stat::Stat;
 use rekindle_procfs::status::Status;
 use rekindle_sys::Errno;
+use rekindle_sys::clone::Corpse;
 use rekindle_sys::fs::{open_flags as o, read_whole};
 use rekindle_sys::task::{Kcmp, kcmp};
 use rekindle_tracee::tree::children_of;
@@ -30,6 +31,7 @@ use rustix::fs::CWD;
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 /// What is done about sockets whose other ends are in processes outside of the tree.
@@ -40,6 +42,25 @@ pub enum OuterPeers {
     Close,
     /// The checkpoint is refused.
     Refuse,
+}
+
+/// What is done about connections that wait to be accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unaccepted {
+    /// The checkpoint is refused.
+    #[default]
+    Refuse,
+    /// They are left out: when the program is killed their other ends are told that they have been reset.
+    LeaveOut,
+}
+
+/// What a caller wishes about things in a tree that are not the tree's alone.
+#[derive(Clone, Debug, Default)]
+pub struct Wishes {
+    /// Connections that wait to be accepted.
+    pub unaccepted: Unaccepted,
+    /// Directories in and below which the names of watched files are looked for, where nothing else tells them.
+    pub search_below: Vec<PathBuf>,
 }
 
 /// A process and all its descendants, as /proc shows them.
@@ -58,8 +79,12 @@ pub struct TreeView {
     pipe_ends: HashMap<(u64, u64), [bool; 2]>,
     /// What is done about sockets whose other ends are outside of the tree.
     pub outer_peers: OuterPeers,
+    /// What else the caller has to say.
+    pub wishes: Wishes,
     /// The sockets of the machine, once somebody has asked.
     sockets: OnceLock<Result<Sockets, Errno>>,
+    /// A process that has ended, to compare with.
+    nobody: OnceLock<Option<Corpse>>,
 }
 
 impl TreeView {
@@ -139,7 +164,9 @@ impl TreeView {
             terminals,
             pipe_ends,
             outer_peers: OuterPeers::Close,
+            wishes: Wishes::default(),
             sockets: OnceLock::new(),
+            nobody: OnceLock::new(),
         }
     }
 
@@ -148,9 +175,19 @@ impl TreeView {
         Self { outer_peers, ..self }
     }
 
+    /// The same, with what else the caller has to say.
+    pub fn with_wishes(self, wishes: &Wishes) -> Self {
+        Self { wishes: wishes.clone(), ..self }
+    }
+
     /// The sockets of the family `AF_UNIX` on the machine, and which of them the tree has.
     pub fn sockets(&self) -> Result<&Sockets, Errno> {
         self.sockets.get_or_init(|| Sockets::ask(&self.processes)).as_ref().map_err(|errno| *errno)
+    }
+
+    /// The pid of a process that has nothing any more, if one can be made.
+    pub fn nobody(&self) -> Option<i32> {
+        self.nobody.get_or_init(|| Corpse::make().ok()).as_ref().map(Corpse::pid)
     }
 
     /// The process that another one's memory comes from when it is cloned: whoever clones it, or whom that stands in for.

@@ -102,6 +102,7 @@ numbers! {
     POLL = libc::SYS_poll, "poll(2)";
     RESTART_SYSCALL = libc::SYS_restart_syscall, "restart_syscall(2)";
     KILL = libc::SYS_kill, "kill(2)";
+    IOPRIO_SET = libc::SYS_ioprio_set, "ioprio_set(2)";
     WAIT4 = libc::SYS_wait4, "wait4(2)";
     WAITID = libc::SYS_waitid, "waitid(2)";
     RT_SIGTIMEDWAIT = libc::SYS_rt_sigtimedwait, "rt_sigtimedwait(2)";

@@ -240,6 +240,9 @@ impl<'a> Nest<'a> {
         if !birth.before_setsid {
             self.lead_session(maker)?;
         }
+        if shares & libc::CLONE_IO.cast_unsigned() != 0 {
+            self.have_io_context(maker)?;
+        }
         let exit_signal = self.exit_signal(birth.pid);
         let newborn = match birth.maker {
             Maker::Adopted { host, parent } => self.bear_adopted(birth.pid, host, parent)?,
@@ -254,6 +257,14 @@ impl<'a> Nest<'a> {
         if birth.stand_in {
             self.lead_session(birth.pid)?;
         }
+        Ok(())
+    }
+
+    /// There is nothing to share before it has been needed (kernel/fork.c, `copy_io`). What its priority is comes later.
+    fn have_io_context(&mut self, pid: i32) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.step("ioprio_set", nr::IOPRIO_SET, [IOPRIO_WHO_PROCESS.into(), 0.into(), 0.into()]);
+        self.at_pid(pid)?.run(&batch)?;
         Ok(())
     }
 
@@ -423,6 +434,9 @@ impl<'a> Nest<'a> {
         pids.into_iter().map(|pid| self.newborns.remove(&pid).ok_or_else(|| missing(pid))).collect()
     }
 }
+
+/// ioprio_set(2).
+const IOPRIO_WHO_PROCESS: i32 = 1;
 
 /// `__WALL`: children of any kind (wait4(2)).
 const WALL: i32 = 0x4000_0000;

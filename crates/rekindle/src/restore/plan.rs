@@ -167,7 +167,7 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
 /// What processes can share: with memory, also their signal handlers; one without memory of its own has no mappings.
 fn check_sharing(process: &ProcessPlan) -> Result<(), Error> {
     let identity = &process.process.identity;
-    let known = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS | libc::CLONE_SIGHAND;
+    let known = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_FS | libc::CLONE_SIGHAND | libc::CLONE_IO;
     let shares_memory = identity.shares(libc::CLONE_VM);
     if identity.shares & !known.cast_unsigned() != 0
         || (identity.shares(libc::CLONE_SIGHAND) && !shares_memory)

@@ -36,7 +36,7 @@ pub struct Record {
     #[prost(int32, tag = "6")]
     pub exit_signal: i32,
     /// What it shares with the process that clones it, beyond what a fork passes on: `CLONE_VM`, `CLONE_FILES`, `CLONE_FS`,
-    /// `CLONE_SIGHAND`.
+    /// `CLONE_SIGHAND`, `CLONE_IO`.
     #[prost(uint32, tag = "7")]
     pub shares: u32,
     /// Stopped by job control, and the parent has not been told so yet (wait(2), `WUNTRACED`).
