@@ -146,3 +146,17 @@ pub(crate) fn tell_without_log(failure: Failure) {
         let _ = writeln!(io::stderr(), "{}{line}", before(Level::ERROR)); // perhaps nobody is there to hear it
     }
 }
+
+/// Writes a log for each process besides (`--log-pid`): what was done to it. One that cannot be written is told of.
+pub(crate) fn write_for_each(log: Option<&Path>, pids: &[i32], what: &str, image: &Path) {
+    let Some(log) = log else { return };
+    for pid in pids {
+        let mut name = log.as_os_str().to_owned();
+        name.push(format!(".{pid}"));
+        let elapsed = BEGUN.get_or_init(Instant::now).elapsed();
+        let time = format!("({:02}.{:06})", elapsed.as_secs(), elapsed.subsec_micros());
+        if let Err(error) = std::fs::write(&name, format!("{time} pid {pid}: {what} {}\n", image.display())) {
+            tracing::warn!("writing {}: {error}", Path::new(&name).display());
+        }
+    }
+}

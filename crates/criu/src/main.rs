@@ -11,12 +11,14 @@
 mod commands;
 mod cpuinfo;
 mod failure;
+mod freezer;
 mod log;
 mod options;
 mod places;
 mod scripts;
 mod settings;
 mod stats;
+mod status;
 
 use commands::Command;
 use failure::Failure;
@@ -45,6 +47,11 @@ fn main() -> ExitCode {
         if let Err(errno) = rekindle_sys::fs::close_inherited(*fd) {
             complaints.push(format!("--close {fd}: {}", rekindle_sys::errno_text(errno)));
         }
+    }
+    if let Some(fd) = settings.status_fd
+        && !status::is_open(fd)
+    {
+        complaints.push(format!("--status-fd {fd}: there is no such descriptor"));
     }
     let started = match &command {
         Ok(command) => start_log(command, &settings),

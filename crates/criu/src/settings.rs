@@ -32,6 +32,15 @@ pub(crate) struct Settings {
     pub(crate) capabilities: Option<Capabilities>,
     /// The largest deleted file to carry, in bytes.
     pub(crate) ghost_limit: Option<u64>,
+    /// The descriptor that is told when it is done.
+    pub(crate) status_fd: Option<i32>,
+    pub(crate) log_pid: bool,
+    pub(crate) tcp_close: bool,
+    pub(crate) skip_in_flight: bool,
+    /// Where the names of watched files are looked for.
+    pub(crate) scan_paths: Vec<PathBuf>,
+    /// The control group that the tree is stopped by.
+    pub(crate) freeze_cgroup: Option<PathBuf>,
     pub(crate) extra: bool,
     pub(crate) experimental: bool,
     pub(crate) features: Vec<OsString>,
@@ -57,6 +66,12 @@ impl Default for Settings {
             display_stats: false,
             capabilities: None,
             ghost_limit: None,
+            status_fd: None,
+            log_pid: false,
+            tcp_close: false,
+            skip_in_flight: false,
+            scan_paths: Vec::new(),
+            freeze_cgroup: None,
             extra: false,
             experimental: false,
             features: Vec::new(),
@@ -130,7 +145,12 @@ impl Settings {
                 self.timeout = if seconds == 0 { NO_LIMIT } else { limit.min(NO_LIMIT) };
             }
             "close" => self.close.push(descriptor(text).ok_or_else(|| wrong("not a descriptor"))?),
-            "status-fd" => drop(descriptor(text).ok_or_else(|| wrong("not a descriptor"))?),
+            "status-fd" => self.status_fd = Some(descriptor(text).ok_or_else(|| wrong("not a descriptor"))?),
+            "log-pid" => self.log_pid = on,
+            "tcp-close" => self.tcp_close = on,
+            "skip-in-flight" => self.skip_in_flight = on,
+            "irmap-scan-path" => self.scan_paths.push(path()),
+            "freeze-cgroup" => self.freeze_cgroup = Some(path()),
             "display-stats" => self.display_stats = on,
             "ghost-limit" => {
                 self.ghost_limit =

@@ -96,6 +96,13 @@ pub fn close_inherited(fd: i32) -> Result<()> {
     check(unsafe { libc::dup2(nowhere.as_raw_fd(), fd) }.into()).map(drop)
 }
 
+/// Writes to a descriptor that this process was started with, by its number.
+pub fn write_to_inherited(fd: i32, bytes: &[u8]) -> Result<()> {
+    // SAFETY: the bytes are live for the call, and nothing becomes of the descriptor.
+    let written = check(unsafe { libc::write(fd, bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)?;
+    if written == bytes.len() as u64 { Ok(()) } else { Err(Errno::IO) }
+}
+
 /// Whom signals about a description go to: kind (`F_OWNER_*`) and number (fcntl(2), `F_GETOWN_EX`).
 pub fn owner(file: impl AsFd) -> Result<(i32, i32)> {
     const F_GETOWN_EX: i32 = 16;

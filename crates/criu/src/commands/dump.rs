@@ -9,11 +9,14 @@
 use crate::commands::Outcome;
 use crate::cpuinfo;
 use crate::failure::Failure;
+use crate::freezer::FreezerGroup;
+use crate::log;
 use crate::places::Places;
 use crate::scripts::{Action, Scripts, has_own_network};
 use crate::settings::Settings;
 use crate::stats::{self, Dump, DumpTimes, StatsEntry};
-use rekindle::checkpoint::{DELETED_MAX, Report};
+use crate::status;
+use rekindle::checkpoint::{DELETED_MAX, Report, TcpPolicy, Unaccepted};
 use rekindle::stage::CheckpointStage;
 use rekindle::{Checkpoint, Error};
 use rekindle_foreground::interrupt::Watch;
@@ -44,9 +47,18 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     let times = DumpTimes { pause, ..dump.times.get() };
     let stats = StatsEntry { dump: Some(Dump::of(times, page_bytes)), restore: None };
     stats::keep(&stats, &places.work, settings.display_stats);
+    if settings.log_pid {
+        log::write_for_each(places.log.as_deref(), &dump.tree.borrow(), "Dumped into", &image);
+    }
+    status::tell(settings.status_fd);
     tracing::info!("{page_bytes} bytes of memory in {image_bytes} bytes of {}", image.display());
     tracing::info!("Dumping finished successfully");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What becomes of established connections.
+pub(super) fn tcp_policy(settings: &Settings) -> TcpPolicy {
+    if settings.tcp_close { TcpPolicy::Close } else { TcpPolicy::Keep }
 }
 
 /// How long to wait for init.
@@ -66,7 +78,7 @@ fn await_reaped(tree: &[i32]) {
 }
 
 /// The processes of a tree that stands still.
-fn tree(root: i32) -> Vec<i32> {
+pub(super) fn tree(root: i32) -> Vec<i32> {
     let mut pids = vec![root];
     let mut next = 0;
     while let Some(pid) = pids.get(next) {
@@ -89,7 +101,7 @@ struct Dumping<'s> {
     times: Cell<DumpTimes>,
     network_is_locked: Cell<bool>,
     is_complete: Cell<bool>,
-    /// Its pids, if it is to be killed.
+    /// Its pids, once it stands still.
     tree: RefCell<Vec<i32>>,
 }
 
@@ -122,11 +134,18 @@ impl<'s> Dumping<'s> {
         let watch = Watch::over_checkpoint(Some(image), told)?;
         self.begun.set(Instant::now());
         let say = |stage, _| self.at(stage).map_err(|failure| Error::GivenUp(failure.sentence()));
+        let group = self.settings.freeze_cgroup.as_deref().map(FreezerGroup::open).transpose()?;
+        if let Some(group) = &group {
+            group.must_hold(self.pid)?;
+        }
         let made = Checkpoint::of(self.pid)
             .kill(self.kills())
             .leave_stopped(self.settings.leave_stopped)
             .timeout(self.settings.timeout)
             .deleted_files_max(self.settings.ghost_limit.unwrap_or(DELETED_MAX))
+            .tcp(tcp_policy(self.settings))
+            .unaccepted(if self.settings.skip_in_flight { Unaccepted::LeaveOut } else { Unaccepted::Refuse })
+            .search_below(self.settings.scan_paths.clone())
             .stages(&say)
             .to_file(image);
         watch.over();
@@ -155,9 +174,7 @@ impl<'s> Dumping<'s> {
             CheckpointStage::Complete => {
                 self.times.set(DumpTimes { writing: self.begun.get().elapsed(), ..times });
                 self.is_complete.set(true);
-                if self.kills() {
-                    self.tree.replace(tree(self.pid));
-                }
+                self.tree.replace(tree(self.pid));
                 self.scripts.run(Action::PostDump, Some(self.pid))?;
             }
         }

@@ -8,12 +8,15 @@
 //! Whatever fails before it runs, a script included, leaves nothing behind.
 
 use crate::commands::Outcome;
+use crate::commands::dump::{tcp_policy, tree};
 use crate::cpuinfo;
 use crate::failure::Failure;
+use crate::log;
 use crate::places::Places;
 use crate::scripts::{Action, Scripts, has_own_network};
 use crate::settings::Settings;
 use crate::stats::{self, StatsEntry};
+use crate::status;
 use rekindle::restore::{ChangedFiles, OnTerminal, Report, Restored};
 use rekindle::stage::RestoreStage;
 use rekindle::{Error, Restore};
@@ -38,6 +41,8 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     let restoring = Restoring {
         settings,
         scripts: Scripts::of(settings, places),
+        log: places.log.clone(),
+        image: image.clone(),
         pidfile: places.pidfile.as_deref().map(PidFile::prepare).transpose()?,
         begun: Instant::now(),
         forking: Cell::new(Duration::ZERO),
@@ -53,6 +58,7 @@ pub(crate) fn run(settings: &Settings, places: &Places) -> Outcome {
     let Report { took, processes: _, tasks: _, mappings: _, descriptors: _, page_bytes } = report;
     let stats = stats::Restore::of(restoring.forking.get(), took, page_bytes);
     stats::keep(&StatsEntry { dump: None, restore: Some(stats) }, &places.work, settings.display_stats);
+    status::tell(settings.status_fd);
     tracing::info!("Restore finished successfully. Process {pid} runs again.");
     match (foreground, &settings.exec_cmd) {
         (Some(foreground), _) => Ok(foreground.stay()?),
@@ -74,6 +80,8 @@ fn become_command(command: &[OsString]) -> Failure {
 struct Restoring<'s> {
     settings: &'s Settings,
     scripts: Scripts,
+    log: Option<PathBuf>,
+    image: PathBuf,
     pidfile: Option<PidFile>,
     begun: Instant,
     forking: Cell<Duration>,
@@ -95,6 +103,7 @@ impl Restoring<'_> {
             .detached(self.settings.detached && self.settings.exec_cmd.is_none())
             .sibling(self.settings.sibling)
             .leave_stopped(self.settings.leave_stopped)
+            .tcp(tcp_policy(self.settings))
             .stages(&say)
             .ready(&ready)
             .spawn();
@@ -120,6 +129,9 @@ impl Restoring<'_> {
                 run(Action::PostRestore)?;
                 if has_own_network(pid) {
                     run(Action::NetworkUnlock)?;
+                }
+                if self.settings.log_pid {
+                    log::write_for_each(self.log.as_deref(), &tree(pid), "Restored from", &self.image);
                 }
                 run(Action::PreResume)
             }

@@ -35,8 +35,8 @@ use crate::parallel;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
 use crate::stage::{CheckpointStage, Say};
-pub use crate::view::OuterPeers;
-use crate::view::{ProcessView, TreeView};
+pub use crate::view::{OuterPeers, Unaccepted};
+use crate::view::{ProcessView, TreeView, Wishes};
 use crate::waits::{self, Wait};
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
 use rekindle_tracee::{Batch, Frozen, FrozenTree, Hijack};
@@ -44,7 +44,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What a deleted file may take up of an image unless told: 1 GiB.
@@ -70,6 +70,7 @@ pub struct Checkpoint<'p> {
     leave_stopped: bool,
     outer_peers: OuterPeers,
     tcp: TcpPolicy,
+    wishes: Wishes,
     /// Device and inode of the file that the image goes to, where the program may have it open.
     image_file: Option<(u64, u64)>,
 }
@@ -110,6 +111,7 @@ impl<'p> Checkpoint<'p> {
             leave_stopped: false,
             outer_peers: OuterPeers::Close,
             tcp: TcpPolicy::Keep,
+            wishes: Wishes::default(),
             image_file: None,
         }
     }
@@ -138,6 +140,16 @@ impl<'p> Checkpoint<'p> {
     /// What becomes of TCP connections to other programs (they are kept unless told).
     pub fn tcp(self, tcp: TcpPolicy) -> Self {
         Self { tcp, ..self }
+    }
+
+    /// What is done about connections that wait to be accepted (the checkpoint is refused unless told otherwise).
+    pub fn unaccepted(self, unaccepted: Unaccepted) -> Self {
+        Self { wishes: Wishes { unaccepted, ..self.wishes }, ..self }
+    }
+
+    /// Where the names of watched files are looked for besides what the program has open: in and below these directories.
+    pub fn search_below(self, search_below: Vec<PathBuf>) -> Self {
+        Self { wishes: Wishes { search_below, ..self.wishes }, ..self }
     }
 
     /// A function that is told how far the pages are.
@@ -195,7 +207,10 @@ impl<'p> Checkpoint<'p> {
     ) -> Result<Report, Error> {
         let begin = Instant::now();
         target::check(self.pid)?;
-        let judge = |tree: TreeView| survey(tree.with_outer_peers(self.outer_peers), self.deleted_max);
+        let judge = |tree: TreeView| {
+            let tree = tree.with_outer_peers(self.outer_peers).with_wishes(&self.wishes);
+            survey(tree, self.deleted_max)
+        };
         // Without the flags of mappings where these are read again under the freeze, as they take long; but a refusal tells
         // everything there is to be told.
         let before = match TreeView::glance(self.pid).and_then(judge) {
@@ -211,10 +226,7 @@ impl<'p> Checkpoint<'p> {
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree = survey(
-            TreeView::of_frozen(&frozen, before)?.with_outer_peers(self.outer_peers),
-            self.deleted_max,
-        )?;
+        let mut tree = judge(TreeView::of_frozen(&frozen, before)?)?;
         for view in &mut tree.processes {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }

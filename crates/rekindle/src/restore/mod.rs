@@ -24,7 +24,8 @@ use crate::error::Error;
 use crate::fault;
 use crate::kinds::Phase;
 pub use crate::kinds::clocks::Clocks;
-use crate::kinds::fd::inet::network::Reviving;
+use crate::kinds::fd::inet;
+use crate::kinds::fd::inet::network::{self, Reviving, TcpPolicy};
 use crate::kinds::fd::restore::{Layout, Stage};
 use crate::kinds::fd::terminal;
 pub use crate::kinds::fd::terminal::OnTerminal;
@@ -64,6 +65,7 @@ pub struct Restore<'p, R> {
     /// Whether the image arrives from somewhere, perhaps from the very process that is still there.
     streamed: bool,
     progress: Option<&'p (dyn Fn(Progress) + Sync)>,
+    tcp: TcpPolicy,
 }
 
 /// What is called just before a program runs: with its pid, and what it has to do with the terminal.
@@ -135,7 +137,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
     /// A restore from a stream, of which exactly the image is read. It is verified as it arrives.
     pub fn from(input: R) -> Self {
         let (changed_files, manner) = (ChangedFiles::Refused, Manner::default());
-        Self { input, changed_files, manner, streamed: true, progress: None }
+        Self { input, changed_files, manner, streamed: true, progress: None, tcp: TcpPolicy::Keep }
     }
 
     /// Whether files that were modified since the checkpoint are taken as they are.
@@ -146,6 +148,11 @@ impl<'p, R: Read + Send> Restore<'p, R> {
     /// What is made of files that were modified since the checkpoint; a restore is refused unless told.
     pub fn changed_files(self, changed_files: ChangedFiles) -> Self {
         Self { changed_files, ..self }
+    }
+
+    /// What becomes of TCP connections to other programs that are in the image (they live again unless told otherwise).
+    pub fn tcp(self, tcp: TcpPolicy) -> Self {
+        Self { tcp, ..self }
     }
 
     /// Whether the process is to outlive this one. Then one that asked for a signal when its parent dies
@@ -195,6 +202,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         if !self.manner.detached {
             plan::join_our_session(&mut plan);
         }
+        let gives_up = self.tcp == TcpPolicy::Close && inet::Record::give_up_all(&mut plan.descriptions);
         let ties = plan::ties(&plan)?;
         // The pids of an image that still arrives may be those of the process that it is being made of.
         let taken = plan::taken_pids(&plan, &ties);
@@ -226,6 +234,9 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         } else {
             making.run(&mut reader, pages)?
         };
+        if gives_up {
+            network::unlock(&plan.info);
+        }
         let sum = |of: fn(&ProcessPlan) -> usize| plan.processes.iter().map(of).sum();
         let report = Report {
             took: begin.elapsed(),

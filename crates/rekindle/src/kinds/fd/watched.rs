@@ -81,10 +81,16 @@ impl<'a> Search<'a> {
         by_handle.or_else(|| self.by_walk(file))
     }
 
-    /// Looks at what the program has open, and below.
+    /// Looks where the caller says, at what the program has open, and below.
     fn by_walk(&self, file: &File) -> Option<Vec<u8>> {
         let mut left = NAMES_MAX;
         let mut directories: VecDeque<PathBuf> = VecDeque::new();
+        for name in &self.tree.wishes.search_below {
+            if name.symlink_metadata().is_ok_and(|found| file.is(&found)) {
+                return Some(name.as_os_str().as_bytes().to_vec());
+            }
+            directories.push_back(name.clone());
+        }
         for view in &self.tree.processes {
             let links = ["cwd", "root", "exe"].into_iter().filter_map(|name| view.link(name).ok());
             for link in links.chain(view.fds.iter().map(|fd| fd.link.clone())) {

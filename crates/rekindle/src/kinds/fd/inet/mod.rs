@@ -23,7 +23,7 @@ use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
 use super::{Asking, Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
-use crate::view::{FdView, ProcessView};
+use crate::view::{FdView, ProcessView, Unaccepted};
 use options::{Nature, Reuse, When};
 use record::Address;
 pub(crate) use record::Record;
@@ -35,6 +35,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 use rustix::thread::CapabilitySet;
+use std::collections::HashSet;
 
 /// See the module's story.
 pub(super) struct Inet;
@@ -100,6 +101,9 @@ impl FdKind for Inet {
             });
         }
         match fetch(fd, cx.view).and_then(|socket| look(socket.as_fd())) {
+            Ok(Claim::Refused(UNACCEPTED, ..)) if cx.tree.wishes.unaccepted == Unaccepted::LeaveOut => {
+                Claim::Mine
+            }
             Ok(claim) => claim,
             Err(_) => Claim::Refused("inet-socket", "it cannot be looked into", "run rekindle as root"),
         }
@@ -220,6 +224,9 @@ fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
     Claim::Mine
 }
 
+/// The code of a refusal that a caller can forgo.
+const UNACCEPTED: &str = "unaccepted";
+
 fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
     let refused = |code, why, remedy| Ok(Claim::Refused(code, why, remedy));
     let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN)? != 0;
@@ -229,7 +236,7 @@ fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno>
     let info = TcpInfo::of(socket)?;
     match (listens, info.state) {
         (true, _) if info.unacked != 0 => refused(
-            "unaccepted",
+            UNACCEPTED,
             "connections wait to be accepted, which cannot be captured",
             "try again when the program has accepted them",
         ),
@@ -424,6 +431,20 @@ impl Record {
     fn give_up(&mut self) {
         (self.peer, self.stream, self.state, self.shut) = (None, None, TCP_CLOSE, SHUT_BOTH);
         self.local = None;
+    }
+
+    /// Makes those of a plan's connections whose other ends are outside ones that have ended. Tells whether there were any.
+    pub fn give_up_all(descriptions: &mut [Description]) -> bool {
+        let ends_of = |description: &Description| {
+            let record = description.inet.as_ref().filter(|record| record.stream.is_some())?;
+            record.ends()
+        };
+        let met: HashSet<_> = descriptions.iter().filter_map(ends_of).map(|ends| ends.as_beyond()).collect();
+        let is_outer = |description: &&mut Description| {
+            ends_of(description).is_some_and(|ends| !met.contains(&ends.as_here()))
+        };
+        let given_up = descriptions.iter_mut().filter(is_outer).filter_map(|outer| outer.inet.as_mut());
+        given_up.map(Self::give_up).count() > 0
     }
 
     /// Whether this machine has the address it is bound to.

@@ -293,6 +293,14 @@ pub struct Reviving<'a> {
     filled: Vec<(u32, OwnedFd)>,
 }
 
+/// Lets through what still is kept from connections of an image that nobody will make any more, so that their other ends hear
+/// of it. What fails here passes by itself: the lock lasts [`PATIENCE`] at most.
+pub fn unlock(image: &Info) {
+    if let Ok(mut tables) = Tables::open() {
+        let _ = tables.remove(&[&lasting_name(image)]);
+    }
+}
+
 impl<'a> Reviving<'a> {
     /// Locks, and makes all connections of a plan again, in repair mode.
     pub fn begin(plan: &'a Plan) -> Result<Self, Error> {

@@ -1,6 +1,8 @@
 //! What a user of `criu` sees happen to real programs: dumped, killed, restored, left stopped; scripts at every stage; the
 //! files that tools read; failures that leave everything as it was.
 
+mod options;
+
 use rekindle_tests::deadline::Deadline;
 use rekindle_tests::program::{Process, Program, await_gone};
 use rekindle_tests::rekindle::{self, Outcome, Run, start_with_pipes};
@@ -32,6 +34,13 @@ fn main() -> ExitCode {
         trial("files_are_compared_by_size", files_are_compared_by_size),
         trial("deleted_files_are_limited_as_told", deleted_files_are_limited_as_told),
         trial("descriptors_are_closed_first", descriptors_are_closed_first),
+        trial("connections_are_dumped_closed", || options::connections_are_closed("dump")),
+        trial("connections_are_restored_closed", || options::connections_are_closed("restore")),
+        trial("connections_in_flight_are_skipped", options::connections_in_flight_are_skipped),
+        trial("watched_files_are_searched_where_told", options::watched_files_are_searched_where_told),
+        trial("the_status_descriptor_is_told", options::the_status_descriptor_is_told),
+        trial("each_process_has_a_log", options::each_process_has_a_log),
+        trial("a_frozen_group_is_told", options::a_frozen_group_is_told),
     ])
 }
 
