@@ -88,11 +88,11 @@ pub(super) fn watched_files_are_searched_where_told() -> Verdict {
 import ctypes, os, sys
 libc = ctypes.CDLL(None)
 watching = libc.inotify_init()
-assert libc.inotify_add_watch(watching, b"/proc/sys/kernel/hostname", 0x20) == 1
+assert libc.inotify_add_watch(watching, b"/proc/sys/net/ipv4/conf/lo/forwarding", 0x20) == 1
 print("ready", flush=True)
 for line in sys.stdin:
     if line == "look\n":
-        open("/proc/sys/kernel/hostname").close()
+        open("/proc/sys/net/ipv4/conf/lo/forwarding").close()
         assert len(os.read(watching, 16)) == 16
     print("got", line.strip(), flush=True)
 "#;
@@ -100,7 +100,7 @@ for line in sys.stdin:
     fs::write(scene.directory().join("watcher.py"), WATCHER)?;
     let mut program = start(&scene, "exec python3 watcher.py")?;
     let pid = program.pid();
-    let words = ["--force-irmap", "--irmap-scan-path", "/proc/sys/kernel"];
+    let words = ["--force-irmap", "--irmap-scan-path", "/proc/sys/net/ipv4/conf/lo"];
     silent(rekindle::run(&mut dump(&program, &scene, &words)?)?).context(log(&scene, "dump.log"))?;
     program.await_killed()?;
     goes_on(&mut restore(pid, &scene, &[])?, "look")
