@@ -114,6 +114,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("sysv_shm", "sysv_shm.c"),
     subject("sysv_semaphores", "sysv_semaphores.c"),
     subject("sysv_queues", "sysv_queues.c"),
+    subject("mqueue", "mqueue.c"),
+    subject("mqueue_of_two", "mqueue_of_two.c"),
     subject("objects_of_two", "objects_of_two.c"),
     // the program's image, and what belongs to the address space
     subject("image_pie", "image_of_itself.c"),

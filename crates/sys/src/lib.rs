@@ -13,6 +13,7 @@ pub mod epoll;
 pub mod fs;
 pub mod futex;
 pub mod library;
+pub mod mqueue;
 pub mod nr;
 pub mod probe;
 pub mod ptrace;

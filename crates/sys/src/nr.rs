@@ -74,6 +74,7 @@ numbers! {
     PRCTL = libc::SYS_prctl, "prctl(2)";
     ARCH_PRCTL = libc::SYS_arch_prctl, "arch_prctl(2)";
     FLOCK = libc::SYS_flock, "flock(2)";
+    MQ_OPEN = libc::SYS_mq_open, "mq_open(3)";
     MSGSND = libc::SYS_msgsnd, "msgsnd(2)";
     MSGRCV = libc::SYS_msgrcv, "msgrcv(2)";
     SHMAT = libc::SYS_shmat, "shmat(2)";

@@ -10,6 +10,7 @@
 //! we made go again when the restore fails.
 
 use crate::error::Error;
+use crate::kinds::fd::mqueue::Queues;
 use crate::kinds::mem::shared::{Inode, Record};
 use crate::record::Plan;
 use rekindle_sys::{PAGE_SIZE, sysv};
@@ -32,6 +33,7 @@ pub(super) struct Objects<'a> {
     made_semaphores: Vec<i32>,
     /// The same for message queues.
     made_queues: Vec<i32>,
+    queues: Queues<'a>,
 }
 
 impl<'a> Objects<'a> {
@@ -43,6 +45,7 @@ impl<'a> Objects<'a> {
             made: Vec::new(),
             made_semaphores: Vec::new(),
             made_queues: Vec::new(),
+            queues: Queues::make(&plan.descriptions)?,
         };
         for record in &plan.shared {
             let inode = record.inode.clone().unwrap_or_default();
@@ -186,8 +189,9 @@ impl<'a> Objects<'a> {
     }
 
     /// All processes are complete: segments that had been removed are removed again, and semaphores get their values.
-    pub(super) fn complete(&self) -> Result<(), Error> {
+    pub(super) fn complete(&mut self) -> Result<(), Error> {
         let pids = self.plan.members().iter().map(|member| member.pid).collect();
+        self.queues.complete(&pids)?;
         self.plan.semaphores.iter().try_for_each(|set| set.settle(&pids))?;
         for segment in self.plan.shared.iter().filter_map(|record| record.segment.as_ref()) {
             if segment.removed {
@@ -205,6 +209,7 @@ impl<'a> Objects<'a> {
         self.made.clear();
         self.made_semaphores.clear();
         self.made_queues.clear();
+        self.queues.hand_over();
     }
 }
 

@@ -23,6 +23,7 @@ pub mod inet;
 mod inotify;
 mod kernel_file;
 mod locks;
+pub mod mqueue;
 mod object;
 mod owner;
 mod path;
@@ -111,6 +112,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &terminal::Terminal,
     &stream::Stream,
     &pipe::Pipe,
+    &mqueue::Mqueue,
     &unix::Unix,
     &inet::Inet,
     &object::Object,
@@ -177,7 +179,7 @@ pub struct Capturing<'a> {
     pub files: &'a mut FileTable,
     /// Memory whose contents are in the image as pages.
     pub shared: &'a mut SharedTable,
-    /// The pipes that have been looked into: device and inode.
+    /// The pipes and message queues that have been looked into: device and inode.
     pub pipes_read: &'a mut BTreeSet<(u64, u64)>,
     /// The tree's TCP connections.
     pub network: &'a mut inet::network::Network,
@@ -286,6 +288,9 @@ pub struct Description {
     /// The directory, if it has been deleted.
     #[prost(message, optional, tag = "24")]
     pub gone: Option<gone_directory::Record>,
+    /// The POSIX message queue.
+    #[prost(message, optional, tag = "28")]
+    pub mqueue: Option<mqueue::Record>,
     /// Locks that it has, or that processes have taken through it.
     #[prost(message, repeated, tag = "20")]
     pub locks: Vec<locks::Record>,

@@ -25,7 +25,7 @@ pub(super) fn is_at_its_path(fd: &FdView) -> bool {
 }
 
 /// The file systems whose files are not kept by anything: their contents are the kernel's view of something.
-const PSEUDO: [&[u8]; 3] = [b"/proc/", b"/sys/", b"/dev/mqueue/"];
+const PSEUDO: [&[u8]; 2] = [b"/proc/", b"/sys/"];
 
 impl FdKind for Regular {
     fn name(&self) -> &'static str {
