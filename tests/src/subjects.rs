@@ -261,6 +261,23 @@ pub const SEMAPHORE_UNDO: Subject = subject("semaphore_undo", "semaphore_undo.c"
 /// Leaves a System V queue behind, with messages in it.
 pub const QUEUE_LEFT: Subject = subject("queue_left", "queue_left.c");
 
+/// Has one thing that is refused each: what, and what the refusal says.
+pub const REFUSED_KINDS: [(Subject, &[&str]); 9] = [
+    (refused_kind(&["perf"]), &["fd 20", "performance counters"]),
+    (refused_kind(&["kvm"]), &["fd 20", "/dev/kvm", "virtual machines"]),
+    (refused_kind(&["fuse"]), &["fd 20", "/dev/fuse", "FUSE"]),
+    (refused_kind(&["loop"]), &["fd 20", "/dev/loop-control", "loop devices"]),
+    (refused_kind(&["userfaultfd"]), &["fd 20", "userfaultfd"]),
+    (refused_kind(&["dnotify"]), &["fd 20", "F_NOTIFY"]),
+    (refused_kind(&["aio"]), &["[aio]", "asynchronous I/O"]),
+    (refused_kind(&["mq_notify"]), &["fd 20", "mq_notify"]),
+    (refused_kind(&["outside"]), &["fd 20", "processes outside of the tree have it open"]),
+];
+
+const fn refused_kind(what: &'static [&'static str]) -> Subject {
+    subject("refused_kind", "refused_kind.c").started(what)
+}
+
 /// Shares a System V segment with a process that is none of its descendants.
 pub const FOREIGN_SEGMENT: Subject = subject("foreign_segment", "foreign_segment.c");
 

@@ -16,15 +16,15 @@ use rekindle_tests::rekindle::{self, checkpoint, restore, restore_detached};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
 use rekindle_tests::subjects::{
-    self, DELETED_FILE, FOREIGN_KINDS, FOREIGN_SEGMENT, LEADER_ENDS, NOLIBC, SEMAPHORE_UNDO, Subject,
-    WITH_LIBRARY,
+    self, DELETED_FILE, FOREIGN_KINDS, FOREIGN_SEGMENT, LEADER_ENDS, NOLIBC, REFUSED_KINDS, SEMAPHORE_UNDO,
+    Subject, WITH_LIBRARY,
 };
 use rekindle_tests::trial::{Context as _, Verdict, needs, needs_root, run, trial};
 use rekindle_tests::{compile, ensure, fail};
 use rustix::process::{Pid, getpid};
 
 fn main() -> ExitCode {
-    run(vec![
+    let mut trials = vec![
         trial("usage::no_such_command", no_such_command),
         trial("usage::pid_is_not_a_number", pid_is_not_a_number),
         trial("checkpoint::no_such_process", no_such_process),
@@ -59,7 +59,12 @@ fn main() -> ExitCode {
         trial("restore::open_file_is_gone", || thing_is_gone("file")),
         trial("restore::working_directory_is_gone", || thing_is_gone("place")),
         trial("inspect::names_what_is_in_it", inspect_names_what_is_in_it),
-    ])
+    ];
+    for (subject, names) in &REFUSED_KINDS {
+        let name = format!("checkpoint::refused_{}", subject.arguments[0]);
+        trials.push(trial(name, || refused_and_untouched(subject, names)));
+    }
+    run(trials)
 }
 
 fn text(pid: Pid) -> String {

@@ -1,5 +1,6 @@
 //! Directories by path, with the place in them that getdents(2) has reached; and deleted ones.
 
+use super::fetch::fetch;
 use super::regular::is_at_its_path;
 use super::restore::Opening;
 use super::{
@@ -31,6 +32,13 @@ impl FdKind for Directory {
         if !is_at_its_path(fd) && gone(fd, cx.view).is_none() {
             return Claim::Refused("deleted-directory", "it has been deleted or moved", "put it back");
         }
+        if is_watched(fd, cx.view) {
+            return Claim::Refused(
+                "dnotify",
+                "signals may tell of changes in it (fcntl F_NOTIFY), and nothing tells which",
+                "let the program close it, or use inotify",
+            );
+        }
         Claim::Mine
     }
 
@@ -54,6 +62,13 @@ impl FdKind for Directory {
         gone_directory::Record::delete(path, batch);
         Opened::Step(fd)
     }
+}
+
+/// Whether a directory has somebody who gets signals about it: F_NOTIFY leaves that behind, and nothing else that can be seen.
+/// Directories have no other use for it.
+fn is_watched(fd: &FdView, view: &ProcessView) -> bool {
+    let owner = fetch(fd, view).and_then(rekindle_sys::fs::owner);
+    owner.is_ok_and(|(_, id)| id != 0)
 }
 
 /// The directory, if it has been deleted.

@@ -87,6 +87,8 @@ pub struct Record {
     pub dropped: Vec<u64>,
 }
 
+/// What rings of io_setup(2) are called (fs/aio.c).
+const AIO_RING: &[u8] = b"/[aio] (deleted)";
 /// `PROT_READ|PROT_WRITE`
 const READ_WRITE: u32 = 3;
 const PROT_EXEC: u32 = 4;
@@ -283,6 +285,13 @@ fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
     }
     if mapping.special() == Some(Special::Uprobes) {
         return Some(("mapping-kind", "it belongs to a uprobe".to_owned()));
+    }
+    if mapping.name == AIO_RING {
+        return Some((
+            "aio",
+            "it is the ring of an asynchronous I/O context (io_setup), and the kernel does not tell which operations are still              under way (start the program without: `--innodb-use-native-aio=0` for MariaDB, `aio threads` or `aio off` for nginx)"
+                .to_owned(),
+        ));
     }
     match backing(pid, entry) {
         Some(Backing::Anonymous | Backing::SharedAnonymous | Backing::Object) => None,
