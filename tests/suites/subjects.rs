@@ -2,6 +2,8 @@
 //!
 //! `cargo test -p rekindle-tests --test subjects -- control` runs the controls alone, which need no rekindle.
 
+use std::fs::DirEntry;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, QUEUE_LEFT, SUBJECTS};
 use rekindle_tests::terminal;
 use rekindle_tests::trial::{Trouble, Verdict, run, trial};
 use rekindle_tests::{ensure, fail};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Pid;
 
 fn main() -> ExitCode {
@@ -26,6 +29,7 @@ fn main() -> ExitCode {
         trial("sysv_shm::made_again", || made_again("sysv_shm")),
         trial("sysv_semaphores::made_again", || made_again("sysv_semaphores")),
         trial("sysv_queues::made_again", || made_again("sysv_queues")),
+        trial("mqueue::made_again", mqueue_made_again),
         trial("queue_left::goes_back", queue_goes_back),
         trial("objects_of_two::made_again", || made_again("objects_of_two")),
         trial("law::control_holds_for_a_process_left_alone", holds_for_a_process_left_alone),
@@ -76,6 +80,44 @@ fn made_again(name: &str) -> Verdict {
         ensure!(!remove(kind, id)?.success(), "a restore that failed has left {kind} {id}");
     }
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// POSIX message queues are gone, as after a reboot; a restore that fails leaves none behind.
+fn mqueue_made_again() -> Verdict {
+    let Some(subject) = SUBJECTS.iter().find(|subject| subject.name == "mqueue") else {
+        fail!("there is no subject mqueue");
+    };
+    let scene = Scene::new()?;
+    let pid = checkpointed(subject, &scene)?;
+    let place = scene.images()?.join("queues");
+    std::fs::create_dir(&place)?;
+    mount("mqueue", &place, "mqueue", MountFlags::empty(), None)?;
+    let result = mqueue_made_again_at(pid, &place, &scene);
+    unmount(&place, UnmountFlags::empty())?;
+    result
+}
+
+fn mqueue_made_again_at(pid: Pid, place: &Path, scene: &Scene) -> Verdict {
+    // Named after the program; the third has lost its name, and is in the image alone.
+    let own = format!("-{}", pid.as_raw_nonzero());
+    let queues = || -> Verdict<Vec<PathBuf>> {
+        let entries = std::fs::read_dir(place)?.collect::<Result<Vec<_>, _>>()?;
+        Ok(entries.iter().map(DirEntry::path).filter(|path| path.to_string_lossy().ends_with(&own)).collect())
+    };
+    let before = queues()?;
+    ensure!(before.len() == 2, "the queues of the program are {before:?}");
+    for queue in before {
+        std::fs::remove_file(queue)?;
+    }
+    let mut failing = restore(&scene.image(), &["--detach"])?;
+    rekindle::run(failing.env(FAULT, "restore-opened:error"))?.refused(&[FAILED], &["injected"])?;
+    await_gone(pid)?;
+    let left = queues()?;
+    ensure!(left.is_empty(), "a restore that failed has left {left:?}");
+    restore_detached(pid, &scene.image(), scene)?.go_on(Duration::ZERO)?;
+    let left = queues()?;
+    ensure!(left.is_empty(), "the program has removed its queues, but there are {left:?}");
+    Ok(())
 }
 
 /// The program has used its queue since the checkpoint: what is in it goes back with the program.
