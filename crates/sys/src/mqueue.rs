@@ -107,44 +107,93 @@ pub fn empty(queue: impl AsFd, attributes: &Attributes) -> Result<()> {
 ///
 /// `ENOSPC`: the number of messages that could not be put back follows, as somebody has used the queue all the same.
 pub fn look_through(queue: impl AsFd, attributes: &Attributes) -> std::result::Result<Vec<Message>, Lost> {
-    let (fd, msgsize) = (queue.as_fd().as_raw_fd(), attributes.msgsize as usize);
     let nothing_lost = |errno| Lost { errno, messages: 0 };
-    let size =
-        (attributes.curmsgs as usize).checked_mul(msgsize).ok_or_else(|| nothing_lost(Errno::NOMEM))?;
-    // Not zeros, so that it is there: whoever touches it first may find that there is no memory.
-    let mut room = vec![0xff_u8; size];
-    let mut taken: Vec<(usize, u32)> = vec![(0, 0); attributes.curmsgs as usize];
-    let (mut count, mut put_back, mut failed) = (0, 0, None);
-    let mut pass = || {
-        if put_back == 0 {
-            for (slot, about) in room.chunks_exact_mut(msgsize).zip(&mut taken).skip(count) {
-                match receive(fd, slot) {
-                    Ok(message) => *about = message,
-                    Err(errno) => {
-                        failed = (errno != Errno::AGAIN).then_some(errno);
-                        break;
-                    }
+    let mut passage = Passage::of(queue.as_fd().as_raw_fd(), attributes).map_err(nothing_lost)?;
+    apart::run(|| passage.go_on()).map_err(nothing_lost)?;
+    if !passage.is_complete() {
+        passage.take_over(self::attributes(&queue).map_or(0, |now| now.curmsgs as usize));
+        passage.go_on();
+    }
+    match passage.failed {
+        Some(errno) => Err(Lost { errno, messages: passage.count - passage.put_back }),
+        // Somebody else has received one, or it was in the hands of the process that was killed.
+        None if passage.count < passage.taken.len() => Err(nothing_lost(Errno::NOMSG)),
+        None => Ok(passage.messages()),
+    }
+}
+
+/// Messages on their way out of a queue and back.
+struct Passage {
+    queue: i32,
+    msgsize: usize,
+    /// Room for all of them, one behind the other.
+    room: Vec<u8>,
+    /// Length and priority of each.
+    taken: Vec<(usize, u32)>,
+    count: usize,
+    all_are_out: bool,
+    put_back: usize,
+    failed: Option<Errno>,
+}
+
+impl Passage {
+    fn of(queue: i32, attributes: &Attributes) -> Result<Self> {
+        let (count, msgsize) = (attributes.curmsgs as usize, attributes.msgsize as usize);
+        let size = count.checked_mul(msgsize).ok_or(Errno::NOMEM)?;
+        // Not zeros, so that it is there: whoever touches it first may find that there is no memory.
+        let (room, taken) = (vec![0xff; size], vec![(usize::MAX, 0); count]);
+        Ok(Self { queue, msgsize, room, taken, count: 0, all_are_out: false, put_back: 0, failed: None })
+    }
+
+    /// What is left to be done. It allocates nothing.
+    fn go_on(&mut self) {
+        self.failed = None;
+        let slots = self.room.chunks_exact_mut(self.msgsize).zip(&mut self.taken).skip(self.count);
+        for (slot, about) in slots.filter(|_| !self.all_are_out) {
+            match receive(self.queue, slot) {
+                Ok(message) => *about = message,
+                Err(Errno::AGAIN) => break,
+                Err(errno) => {
+                    self.failed = Some(errno);
+                    break;
                 }
-                count += 1;
             }
+            self.count += 1;
         }
-        for (slot, (length, priority)) in room.chunks_exact(msgsize).zip(&taken).take(count).skip(put_back) {
-            if let Err(errno) = send_bytes(fd, &slot[..*length], *priority) {
-                failed = Some(errno);
+        self.all_are_out = true;
+        let slots = self.room.chunks_exact(self.msgsize).zip(&self.taken);
+        for (slot, (length, priority)) in slots.take(self.count).skip(self.put_back) {
+            if let Err(errno) = send_bytes(self.queue, &slot[..*length], *priority) {
+                self.failed = Some(errno);
                 break;
             }
-            put_back += 1;
+            self.put_back += 1;
         }
-    };
-    apart::run(&mut pass).map_err(nothing_lost)?;
-    pass();
-    if let Some(errno) = failed {
-        return Err(Lost { errno, messages: count - put_back });
     }
-    let messages = room.chunks_exact(msgsize).zip(taken).take(count);
-    Ok(messages
-        .map(|(slot, (length, priority))| Message { priority, bytes: slot[..length].to_vec() })
-        .collect())
+
+    fn is_complete(&self) -> bool {
+        self.all_are_out && self.put_back == self.count
+    }
+
+    /// Whoever went on so far is no more; there are so many messages in the queue now. One may have been received or sent and not
+    /// been counted.
+    fn take_over(&mut self, there: usize) {
+        if self.all_are_out {
+            self.put_back = there.clamp(self.put_back, self.count);
+        } else if self.taken.get(self.count).is_some_and(|(length, _)| *length != usize::MAX) {
+            self.count += 1;
+        }
+    }
+
+    fn messages(&self) -> Vec<Message> {
+        let slots = self.room.chunks_exact(self.msgsize).zip(&self.taken);
+        slots
+            .map(|(slot, (length, priority))| Message {
+                priority: *priority,
+                bytes: slot[..*length].to_vec(),
+            })
+            .collect()
+    }
 }
 
 /// Why messages could not be looked at.
