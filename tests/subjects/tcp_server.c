@@ -1,6 +1,7 @@
 /*
  * A server for clients outside: to each it sends numbered bytes as fast as it can, and checks those that it gets. It listens at
  * the address of its argument, at a port that it says, and ends with "ok" when its standard input ends and all clients have.
+ * With a port as another argument it is the client of another server, once, and does the same.
  */
 #include "inet.h"
 
@@ -44,6 +45,12 @@ static void serve_in(struct thread *thread) {
 
 int main(int count, char **arguments) {
     static struct thread clients[1000];
+    if (count > 2) {
+        start_thread(&clients[0], serve_in, (void *)(long)connected(SOCK_STREAM, arguments[1], atoi(arguments[2])));
+        say("save point\n");
+        join_thread(&clients[0]);
+        return ok();
+    }
     int used = 0, listener = listening(0, count > 1 ? arguments[1] : "127.0.0.1", 512);
     say("port %d\n", port_of(listener));
     say("save point\n");

@@ -12,11 +12,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use rekindle_tests::deadline::Deadline;
+use rekindle_tests::network::Network;
 use rekindle_tests::program::Program;
 use rekindle_tests::rekindle::{self, FAULT, checkpoint, checkpoint_and_kill, restore, restore_detached};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::subjects::{TCP_HALF_CLOSED, TCP_SERVER};
-use rekindle_tests::trial::{Context as _, Verdict, needs, needs_root, run_one_at_a_time, trial};
+use rekindle_tests::subjects::{TCP_HALF_CLOSED, TCP_SERVER, TCP_UNACCEPTED};
+use rekindle_tests::trial::{Context as _, Trouble, Verdict, needs, needs_root, run_one_at_a_time, trial};
 use rekindle_tests::{ensure, fail};
 use rustix::process::Pid;
 
@@ -35,6 +36,13 @@ fn main() -> ExitCode {
         trial("network::given_up", given_up),
         trial("network::redis", redis),
         trial("network::address_that_is_missing", address_that_is_missing),
+        trial("network::two_hosts", || over_a_link("10.77.0.1", 1, 20, Link::Good)),
+        trial("network::two_hosts_ipv6", || over_a_link("fd77::1", 1, 5, Link::Good)),
+        trial("network::two_hosts_with_200_clients", || over_a_link("10.77.0.1", 200, 2, Link::Good)),
+        trial("network::two_hosts_and_a_bad_link", || over_a_link("10.77.0.1", 2, 5, Link::LosingPackets)),
+        trial("network::client_of_another_host", client_of_another_host),
+        trial("network::migration", migration),
+        trial("network::in_flight", in_flight),
     ])
 }
 
@@ -62,7 +70,10 @@ struct Client {
 
 impl Client {
     fn connect(address: &str, port: u16) -> Verdict<Self> {
-        let stream = TcpStream::connect((address.trim_start_matches("::ffff:"), port))?;
+        Self::over(TcpStream::connect((address.trim_start_matches("::ffff:"), port))?)
+    }
+
+    fn over(stream: TcpStream) -> Verdict<Self> {
         let (stop, moved): (Arc<AtomicBool>, [Arc<AtomicU64>; 2]) = Default::default();
         let (mut sending, mut receiving) = (stream.try_clone()?, stream.try_clone()?);
         let (stopped, sent, received) = (stop.clone(), moved[0].clone(), moved[1].clone());
@@ -341,4 +352,160 @@ fn address_that_is_missing() -> Verdict {
     let alive = client.goes_on(server.pid()).and_then(|()| end_all(server, vec![client]));
     let _ = ip("del");
     alive
+}
+
+// ---- two hosts: network namespaces that are joined by a link
+
+/// What happens to packets on the way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Link {
+    Good,
+    /// One in fifty is lost.
+    LosingPackets,
+}
+
+/// The host of the server and the host of the clients, and the link between them.
+struct Hosts {
+    server: Network,
+    clients: Network,
+}
+
+impl Hosts {
+    fn make() -> Verdict<Self> {
+        needs_root()?;
+        let (Some(server), Some(clients)) = (Network::make()?, Network::make()?) else {
+            return Err(Trouble::Needs("the right to make network namespaces".to_owned()));
+        };
+        let hosts = Self { server, clients };
+        hosts.clients.ip("address add 10.77.0.2/32 dev lo")?;
+        hosts.clients.ip("address add fd77::2/128 dev lo")?;
+        hosts.join(&hosts.server, "one")?;
+        Ok(hosts)
+    }
+
+    /// Gives a host the addresses of the server, and a link to that of the clients.
+    fn join(&self, server: &Network, name: &str) -> Verdict {
+        let namespace = self.clients.path();
+        server.ip(&format!("link add {name} type veth peer name {name} netns {namespace}"))?;
+        for (host, own, other) in [(server, "1", "2"), (&self.clients, "2", "1")] {
+            host.ip(&format!("link set {name} up"))?;
+            if own == "1" {
+                host.ip("address add 10.77.0.1/32 dev lo")?;
+                host.ip("address add fd77::1/128 dev lo")?;
+            }
+            host.ip(&format!("route replace 10.77.0.{other}/32 dev {name} src 10.77.0.{own}"))?;
+            host.ip(&format!("-6 address add fe80::{own}/64 dev {name} nodad"))?;
+            host.ip(&format!(
+                "-6 route replace fd77::{other}/128 via fe80::{other} dev {name} src fd77::{own}"
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn client(&self, address: &str, port: u16) -> Verdict<Client> {
+        let _inside = self.clients.enter()?;
+        Client::connect(address, port)
+    }
+
+    /// Lets the link lose packets in both directions.
+    fn lose_packets(&self) -> Verdict {
+        const RULES: &str = "table inet loss { chain in { type filter hook input priority 0; meta l4proto tcp numgen random \
+                             mod 50 == 0 drop; } chain out { type filter hook output priority 0; meta l4proto tcp numgen \
+                             random mod 50 == 0 drop; }; }";
+        let _inside = self.clients.enter()?;
+        let made = Command::new("nft").arg(RULES).output();
+        needs(made.is_ok_and(|made| made.status.success()), "`nft`, and rules with random numbers")
+    }
+}
+
+fn over_a_link(address: &str, count: usize, rounds: u32, link: Link) -> Verdict {
+    let hosts = Hosts::make()?;
+    if link == Link::LosingPackets {
+        hosts.lose_packets()?;
+    }
+    let _inside = hosts.server.enter()?;
+    let scene = Scene::new()?;
+    let (mut server, port) = start(address, &scene)?;
+    let clients = (0..count).map(|_| hosts.client(address, port)).collect::<Verdict<Vec<Client>>>()?;
+    for round in 0..rounds {
+        let pid = server.pid();
+        for client in &clients {
+            client.goes_on(pid).context(format!("before round {round}"))?;
+        }
+        checkpoint_and_kill(&mut server, &scene.image())?;
+        server = restore_detached(pid, &scene.image(), &scene)?;
+        no_rule_is_left()?;
+    }
+    for client in &clients {
+        client.goes_on(server.pid()).context("at the end")?;
+    }
+    end_all(server, clients)
+}
+
+/// The program that is restored has made the connection.
+fn client_of_another_host() -> Verdict {
+    let hosts = Hosts::make()?;
+    let listener = {
+        let _inside = hosts.clients.enter()?;
+        std::net::TcpListener::bind("10.77.0.2:0")?
+    };
+    let _inside = hosts.server.enter()?;
+    let scene = Scene::new()?;
+    scene.images()?;
+    let port = listener.local_addr()?.port().to_string();
+    let mut program = Program::start(&TCP_SERVER.executable()?, &["10.77.0.2", &port], &scene)?;
+    program.await_save_point()?;
+    let other = Client::over(listener.accept()?.0)?;
+    for _ in 0..5 {
+        let pid = program.pid();
+        other.goes_on(pid)?;
+        checkpoint_and_kill(&mut program, &scene.image())?;
+        program = restore_detached(pid, &scene.image(), &scene)?;
+    }
+    other.goes_on(program.pid())?;
+    other.end()?;
+    program.finish()
+}
+
+/// Restored on another host, which has taken over the address of the first.
+fn migration() -> Verdict {
+    let hosts = Hosts::make()?;
+    let scene = Scene::new()?;
+    let (mut server, client) = {
+        let _inside = hosts.server.enter()?;
+        let (mut server, port) = start("10.77.0.1", &scene)?;
+        let client = hosts.client("10.77.0.1", port)?;
+        client.goes_on(server.pid())?;
+        checkpoint_and_kill(&mut server, &scene.image())?;
+        (server, client)
+    };
+    hosts.server.ip("link del one")?;
+    let Some(other) = Network::make()? else { fail!("no third network") };
+    hosts.join(&other, "two")?;
+    let _inside = other.enter()?;
+    server = restore_detached(server.pid(), &scene.image(), &scene)?;
+    client.goes_on(server.pid())?;
+    end_all(server, vec![client])
+}
+
+/// A connection that the program has not accepted is refused, or left out: its client finds it reset.
+fn in_flight() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut server = Program::start(&TCP_UNACCEPTED.executable()?, &[], &scene)?;
+    let port = number_behind("port ", &mut server)? as u16;
+    let mut client = TcpStream::connect(("127.0.0.1", port))?;
+    server.await_save_point()?;
+    let refused = rekindle::run(&mut checkpoint(server.pid(), &scene.image(), &["--kill"])?)?;
+    refused.refused(&[3], &["--skip-in-flight"])?;
+    rekindle::run(&mut checkpoint(server.pid(), &scene.image(), &["--kill", "--skip-in-flight"])?)?
+        .succeeded()?;
+    server.await_killed()?;
+    let ended = client.read(&mut [0]).map_err(|error| error.kind());
+    ensure!(ended == Err(ErrorKind::ConnectionReset), "the client finds {ended:?}");
+    let mut server = restore_detached(server.pid(), &scene.image(), &scene)?;
+    let _other = TcpStream::connect(("127.0.0.1", port))?;
+    server.say("go on 0")?;
+    server.finish()
 }

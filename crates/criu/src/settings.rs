@@ -36,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) status_fd: Option<i32>,
     pub(crate) log_pid: bool,
     pub(crate) tcp_close: bool,
+    /// Connections that nobody has accepted yet are left out.
     pub(crate) skip_in_flight: bool,
     /// Where the names of watched files are looked for.
     pub(crate) scan_paths: Vec<PathBuf>,

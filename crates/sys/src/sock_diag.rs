@@ -13,6 +13,7 @@
 use crate::{Errno, Result};
 use rustix::net::netlink::SOCK_DIAG;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
+use std::os::fd::OwnedFd;
 
 /// A socket of the family `AF_UNIX`, as include/uapi/linux/unix_diag.h has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,17 +81,88 @@ pub fn unix_sockets() -> Result<Vec<UnixSocket>> {
     Ok(sockets)
 }
 
+/// An internet socket, as include/uapi/linux/inet_diag.h has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InetSocket {
+    /// Its inode number, as in the link `socket:[N]`.
+    pub inode: u32,
+    /// The address that it is connected to, or being connected to: 4 bytes or 16, and the port.
+    pub peer: (Vec<u8>, u16),
+    /// The interface that it is bound to; 0 for none.
+    pub interface: u32,
+}
+
+/// The length of `struct inet_diag_msg`.
+const INET_MESSAGE: usize = 72;
+
+/// All sockets of a family (`AF_INET`, `AF_INET6`) and a protocol in our network namespace that are in one of some states,
+/// as a mask of `1 << TCP_*`. `ENOENT` where the kernel cannot tell (`CONFIG_INET_DIAG`).
+pub fn inet_sockets(family: u8, protocol: u8, states: u32) -> Result<Vec<InetSocket>> {
+    let mut request = vec![family, protocol, 0, 0];
+    request.extend_from_slice(&states.to_ne_bytes());
+    request.resize(56, 0); // struct inet_diag_req_v2
+    let mut sockets = Vec::new();
+    dump(&request, |payload| sockets.extend(inet_socket(payload)))?;
+    Ok(sockets)
+}
+
+fn inet_socket(payload: &[u8]) -> Option<InetSocket> {
+    let len = if i32::from(*payload.first()?) == libc::AF_INET { 4 } else { 16 };
+    let port = u16::from_be_bytes(*payload.get(6..)?.first_chunk()?);
+    let peer = (payload.get(24..24 + len)?.to_vec(), port);
+    Some(InetSocket { inode: word(payload, 68)?, peer, interface: word(payload, 40)? })
+}
+
+/// Whether a TCP socket with these ends (address, port; the other end's empty and 0 for one that listens) has keys of MD5
+/// signatures (tcp(7)). `false` without `CAP_NET_ADMIN`. `ENOENT`: there is no such socket.
+pub fn has_md5_keys(family: u8, local: (&[u8], u16), peer: (&[u8], u16), interface: u32) -> Result<bool> {
+    const MD5SIG: u16 = 18; // INET_DIAG_MD5SIG
+    let mut request = vec![family, libc::IPPROTO_TCP as u8, 0, 0];
+    request.extend_from_slice(&u32::MAX.to_ne_bytes());
+    request.extend_from_slice(&local.1.to_be_bytes());
+    request.extend_from_slice(&peer.1.to_be_bytes());
+    for address in [local.0, peer.0] {
+        let mut field = address.to_vec();
+        field.resize(16, 0);
+        request.extend_from_slice(&field);
+    }
+    request.extend_from_slice(&interface.to_ne_bytes());
+    request.extend_from_slice(&[0xff; 8]); // any cookie
+    let mut found = false;
+    ask(&request, |payload| {
+        let mut rest = payload.get(INET_MESSAGE..).unwrap_or_default();
+        while let (Some(len), Some(number)) = (half(rest, 0), half(rest, 2)) {
+            found |= number == MD5SIG;
+            rest = rest.get(usize::from(len.max(4)).next_multiple_of(4)..).unwrap_or_default();
+        }
+    })?;
+    Ok(found)
+}
+
+/// As [`dump`], for one socket: the answer is one message.
+fn ask(request: &[u8], take: impl FnOnce(&[u8])) -> Result<()> {
+    let socket = send_request(request, NLM_F_REQUEST)?;
+    let mut buffer = vec![0; 64 * 1024];
+    let (len, _) = recv(&socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+    match next_message(&buffer[..len]) {
+        Some((NLMSG_ERROR, payload, _)) => Err(error_of(payload).unwrap_or(Errno::NOENT)),
+        Some((_, payload, _)) => {
+            take(payload);
+            Ok(())
+        }
+        None => Err(Errno::NOENT),
+    }
+}
+
+/// The error of an answer that is one; `None` for 0.
+fn error_of(payload: &[u8]) -> Option<Errno> {
+    let errno = word(payload, 0).map_or(0, |errno| (errno as i32).wrapping_neg());
+    (errno != 0).then(|| Errno::from_raw_os_error(errno))
+}
+
 /// Sends a request for a dump (`struct *_diag_req`), and hands the payload of each message of the answer to `take`.
 fn dump(request: &[u8], mut take: impl FnMut(&[u8])) -> Result<()> {
-    let socket =
-        socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
-    let mut message = Vec::with_capacity(16 + request.len());
-    message.extend_from_slice(&(16 + request.len() as u32).to_ne_bytes());
-    message.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    message.extend_from_slice(&(NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    message.extend_from_slice(&[0; 8]);
-    message.extend_from_slice(request);
-    send(&socket, &message, SendFlags::empty())?;
+    let socket = send_request(request, NLM_F_REQUEST | NLM_F_DUMP)?;
     // The kernel fills buffers of up to 32 KiB (net/netlink/af_netlink.c, netlink_dump).
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -99,15 +171,25 @@ fn dump(request: &[u8], mut take: impl FnMut(&[u8])) -> Result<()> {
         while let Some((kind, payload, after)) = next_message(rest) {
             match kind {
                 NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => {
-                    let errno = word(payload, 0).map_or(0, |errno| (errno as i32).wrapping_neg());
-                    return if errno == 0 { Ok(()) } else { Err(Errno::from_raw_os_error(errno)) };
-                }
+                NLMSG_ERROR => return error_of(payload).map_or(Ok(()), Err),
                 _ => take(payload),
             }
             rest = after;
         }
     }
+}
+
+fn send_request(request: &[u8], flags: u16) -> Result<OwnedFd> {
+    let socket =
+        socket_with(AddressFamily::NETLINK, SocketType::DGRAM, SocketFlags::CLOEXEC, Some(SOCK_DIAG))?;
+    let mut message = Vec::with_capacity(16 + request.len());
+    message.extend_from_slice(&(16 + request.len() as u32).to_ne_bytes());
+    message.extend_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+    message.extend_from_slice(&flags.to_ne_bytes());
+    message.extend_from_slice(&[0; 8]);
+    message.extend_from_slice(request);
+    send(&socket, &message, SendFlags::empty())?;
+    Ok(socket)
 }
 
 /// Type and payload of the first message, and what follows it.

@@ -4,7 +4,7 @@ use crate::failure::{Failure, Outcome};
 use crate::progress::Bar;
 use crate::show;
 use rekindle::Checkpoint;
-use rekindle::checkpoint::{OuterPeers, Report, TcpPolicy};
+use rekindle::checkpoint::{OuterPeers, Report, TcpPolicy, Unaccepted};
 use rekindle_foreground::interrupt::Watch;
 use rekindle_image::Codec;
 use std::fs::File;
@@ -55,6 +55,9 @@ pub(crate) struct Args {
     /// What becomes of TCP connections to other programs: they live again, or are found closed
     #[arg(long, value_name = "keep|close", default_value = "keep", value_parser = tcp)]
     tcp: TcpPolicy,
+    /// Leave out TCP connections that the program has not accepted yet, instead of refusing; they end when it is killed
+    #[arg(long)]
+    skip_in_flight: bool,
     /// Tell what was done as JSON, on standard output (on standard error if the image goes there)
     #[arg(long)]
     pub(super) json: bool,
@@ -136,7 +139,9 @@ fn make(args: &Args, output: Output) -> Result<Report, rekindle::Error> {
     let checkpoint = Checkpoint::of(args.pid).kill(args.kill).timeout(args.timeout);
     let outer_peers = if args.refuse_outer_peers { OuterPeers::Refuse } else { OuterPeers::Close };
     let checkpoint = checkpoint.codec(args.compress).deleted_files_max(args.deleted_files_max);
-    let checkpoint = checkpoint.outer_peers(outer_peers).tcp(args.tcp).progress(&progress);
+    let unaccepted = if args.skip_in_flight { Unaccepted::LeaveOut } else { Unaccepted::Refuse };
+    let checkpoint = checkpoint.outer_peers(outer_peers).unaccepted(unaccepted);
+    let checkpoint = checkpoint.tcp(args.tcp).progress(&progress);
     match output {
         Output::Stdout(stdout) => checkpoint.to(stdout),
         Output::File(path) => checkpoint.to_file(path),

@@ -24,6 +24,7 @@ mod inotify;
 mod kernel_file;
 mod locks;
 pub mod mqueue;
+mod netlink;
 mod object;
 mod owner;
 mod path;
@@ -114,6 +115,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &pipe::Pipe,
     &mqueue::Mqueue,
     &unix::Unix,
+    &netlink::Netlink,
     &inet::Inet,
     &object::Object,
     &regular::Regular,
@@ -285,6 +287,9 @@ pub struct Description {
     /// Who gets signals about it, if somebody does.
     #[prost(message, optional, tag = "19")]
     pub owner: Option<owner::Record>,
+    /// The socket to the kernel, for those of netlink.
+    #[prost(message, optional, tag = "22")]
+    pub netlink: Option<netlink::Record>,
     /// The directory, if it has been deleted.
     #[prost(message, optional, tag = "24")]
     pub gone: Option<gone_directory::Record>,

@@ -13,22 +13,23 @@ mod datagrams;
 mod groups;
 pub mod network;
 mod nftables;
-mod options;
+pub(super) mod options;
 mod packet;
 mod record;
 mod repair;
 pub mod stream;
+mod survey;
 
 use super::fetch::fetch;
 use super::restore::{Finishing, Opening};
 use super::{Asking, Capturing, Checking, Claim, Description, FdKind, Opened, Survey};
 use crate::error::Error;
-use crate::view::{FdView, ProcessView, Unaccepted};
+use crate::view::{FdView, ProcessView};
 use options::{Nature, Reuse, When};
 use record::Address;
 pub(crate) use record::Record;
 use rekindle_sys::fs::open_flags as o;
-use rekindle_sys::socket::{get_int, get_option, local_address, peek, peer_address};
+use rekindle_sys::socket::{get_int, get_option, local_address, peer_address};
 use rekindle_sys::{Errno, nr};
 use rekindle_tracee::{Arg, Batch};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -41,20 +42,24 @@ use std::collections::HashSet;
 pub(super) struct Inet;
 
 // Protocols (linux/in.h).
+const ICMP: u32 = 1;
 const TCP: u32 = 6;
 const UDP: u32 = 17;
+const ICMPV6: u32 = 58;
 const UDP_LITE: u32 = 136;
 const MPTCP: u32 = 262;
 
 const STREAM: u32 = SocketType::STREAM.as_raw();
 const DATAGRAM: u32 = SocketType::DGRAM.as_raw();
+const RAW: u32 = SocketType::RAW.as_raw();
 
 // States of TCP (net/tcp_states.h, which tcp(7)'s `tcpi_state` has).
+const TCP_SYN_SENT: u32 = 2;
 const TCP_CLOSE: u32 = 7;
 const TCP_LISTEN: u32 = 10;
 
 // Socket options that say what a socket is (asm-generic/socket.h).
-const SOL_SOCKET: i32 = 1;
+pub(super) const SOL_SOCKET: i32 = 1;
 const SO_TYPE: i32 = 3;
 const SO_ACCEPTCONN: i32 = 30;
 const SO_PROTOCOL: i32 = 38;
@@ -70,14 +75,13 @@ const F_SETFL: i32 = 4;
 const SHUT_BOTH: u32 = 3;
 
 /// Names of protocols (/proc/net/protocols) whose sockets are of this kind.
-const PROTOCOLS: &[&[u8]] =
-    &[b"TCP", b"TCPv6", b"MPTCP", b"MPTCPv6", b"UDP", b"UDPv6", b"UDP-Lite", b"UDPLITEv6"];
+#[rustfmt::skip]
+const PROTOCOLS: &[&[u8]] = &[
+    b"TCP", b"TCPv6", b"MPTCP", b"MPTCPv6", b"UDP", b"UDPv6", b"UDP-Lite", b"UDPLITEv6", b"RAW", b"RAWv6", b"PING", b"PINGv6",
+];
 
 /// Those whose sockets are of none, and a sentence for each.
 const FOREIGN: &[(&[&[u8]], &str)] = &[
-    (&[b"RAW", b"RAWv6"], "raw sockets cannot be captured yet"),
-    (&[b"PING", b"PINGv6"], "sockets for ICMP echoes cannot be captured yet"),
-    (&[b"NETLINK"], "netlink sockets cannot be captured yet"),
     (&[b"PACKET"], "packet sockets cannot be captured: what their rings hold belongs to the kernel"),
     (&[b"XDP"], "sockets of XDP cannot be captured: their memory belongs to a network device"),
     (&[b"AF_VSOCK"], "sockets to other virtual machines cannot be captured: their host knows them, too"),
@@ -100,10 +104,7 @@ impl FdKind for Inet {
                 Claim::Refused("socket-kind", why, "let the program close it first")
             });
         }
-        match fetch(fd, cx.view).and_then(|socket| look(socket.as_fd())) {
-            Ok(Claim::Refused(UNACCEPTED, ..)) if cx.tree.wishes.unaccepted == Unaccepted::LeaveOut => {
-                Claim::Mine
-            }
+        match fetch(fd, cx.view).and_then(|socket| survey::look(socket.as_fd(), cx.tree)) {
             Ok(claim) => claim,
             Err(_) => Claim::Refused("inet-socket", "it cannot be looked into", "run rekindle as root"),
         }
@@ -124,7 +125,7 @@ impl FdKind for Inet {
         } else if let Some((state, stream)) = cx.network.take(fd.ino, record.id) {
             (inet.state, inet.stream) = (state, Some(stream));
         }
-        if inet.socket_type == DATAGRAM {
+        if inet.has_ports() && inet.socket_type == DATAGRAM {
             let socket = fetch(fd, cx.view).map_err(|errno| Error::call("looking into a socket", errno))?;
             datagrams::capture(&socket, record.id, cx)?;
         }
@@ -157,126 +158,28 @@ impl FdKind for Inet {
         Opened::Step(socket)
     }
 
+    fn settle(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
+        if let Some(inet) = &record.inet {
+            inet.connect_again(record.flags & !o::ACCMODE, cx.number.into(), batch);
+        }
+    }
+
     fn finish(&self, record: &Description, cx: &Finishing<'_>, batch: &mut Batch) {
         let Some(inet) = &record.inet else { return };
+        let flags = record.flags & !o::ACCMODE;
         if inet.stream.is_none() {
             return inet.finish(cx.number.into(), batch);
         }
-        let flags = record.flags & !o::ACCMODE;
         batch.step("F_SETFL", nr::FCNTL, [cx.number.into(), F_SETFL.into(), flags.into()]);
     }
 }
 
 /// The name of a socket's protocol, as /proc/net/protocols lists them; asked in a way that does not hold the socket open.
-fn protocol_name(fd: &FdView, view: &ProcessView) -> Result<Vec<u8>, Errno> {
+pub(super) fn protocol_name(fd: &FdView, view: &ProcessView) -> Result<Vec<u8>, Errno> {
     let path = format!("/proc/{}/fd/{}", view.pid, fd.fd);
     let mut name = [0_u8; 64];
     let len = rustix::fs::getxattr(path, "system.sockprotoname", &mut name)?;
     Ok(name[..len].iter().copied().take_while(|byte| *byte != 0).collect())
-}
-
-/// What is in the way of capturing a socket.
-fn look(socket: BorrowedFd<'_>) -> Result<Claim, Errno> {
-    let (family, socket_type, protocol) = identity(socket)?;
-    let own = fresh(family, socket_type, protocol)?;
-    if cookie(socket) != cookie(own.as_fd()) {
-        return Ok(Claim::Refused(
-            "other-network",
-            "it belongs to a network namespace that is not this one",
-            "run rekindle in the program's network namespace (`nsenter -n -t PID`)",
-        ));
-    }
-    if options::has_unreadable_filter(socket) {
-        return Ok(Claim::Refused("socket-filter", "it has an eBPF filter, which nobody can read", ""));
-    }
-    let events = events(socket)?;
-    if events.contains(PollFlags::ERR) {
-        return Ok(Claim::Refused(
-            "socket-error",
-            "an error waits to be noticed by the program, which cannot be captured yet",
-            "try again in a moment",
-        ));
-    }
-    if socket_type == DATAGRAM {
-        return Ok(look_at_datagrams(socket));
-    }
-    look_at_stream(socket, protocol)
-}
-
-fn look_at_datagrams(socket: BorrowedFd<'_>) -> Claim {
-    if groups::of(socket).is_err() {
-        return Claim::Refused(
-            "multicast",
-            "it hears only certain sources of a multicast group, which cannot be captured yet",
-            "",
-        );
-    }
-    let refused = |why| {
-        let is_empty = peek(socket, &mut [0]) == Err(Errno::AGAIN);
-        if is_empty { Claim::Mine } else { Claim::Refused("datagrams", why, "try again in a moment") }
-    };
-    if get_int(socket, i32::from(UDP as u16), UDP_GRO).is_ok_and(|is_on| is_on != 0) {
-        return refused("datagrams wait to be received, which the kernel may have merged (UDP_GRO)");
-    }
-    if !has(CapabilitySet::NET_RAW) {
-        return refused("keeping datagrams that wait to be received needs the capability CAP_NET_RAW");
-    }
-    Claim::Mine
-}
-
-/// The code of a refusal that a caller can forgo.
-const UNACCEPTED: &str = "unaccepted";
-
-fn look_at_stream(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
-    let refused = |code, why, remedy| Ok(Claim::Refused(code, why, remedy));
-    let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN)? != 0;
-    if !listens && peer_address(socket).is_ok() {
-        return look_at_connection(socket, protocol);
-    }
-    let info = TcpInfo::of(socket)?;
-    match (listens, info.state) {
-        (true, _) if info.unacked != 0 => refused(
-            UNACCEPTED,
-            "connections wait to be accepted, which cannot be captured",
-            "try again when the program has accepted them",
-        ),
-        (true, _) | (false, TCP_CLOSE) => Ok(Claim::Mine),
-        _ if protocol == MPTCP => Ok(Claim::Mine),
-        _ => refused(
-            "tcp-connection",
-            "it is being connected, which cannot be captured yet",
-            "try again in a moment",
-        ),
-    }
-}
-
-fn look_at_connection(socket: BorrowedFd<'_>, protocol: u32) -> Result<Claim, Errno> {
-    const SO_PEEK_OFF: i32 = 42;
-    const TCP_ULP: i32 = 31;
-    let refused = |why, remedy| Ok(Claim::Refused("tcp-connection", why, remedy));
-    if protocol == MPTCP {
-        return refused("connections of Multipath TCP cannot be captured", "let the program close it first");
-    }
-    if !may_repair() {
-        return refused(
-            "capturing TCP connections needs the capability CAP_NET_ADMIN",
-            "run rekindle as root",
-        );
-    }
-    if !stream::STATES.contains(&TcpInfo::of(socket)?.state) {
-        return refused("it is neither open nor closed, which cannot be captured", "try again in a moment");
-    }
-    if events(socket)?.contains(PollFlags::PRI) {
-        return refused("urgent data wait to be received, which cannot be captured", "try again in a moment");
-    }
-    let mut layer = [0; 16];
-    if get_option(socket, repair::SOL_TCP, TCP_ULP, &mut layer).is_ok_and(|len| len != 0 && layer[0] != 0) {
-        return refused("the kernel encrypts it (or does other work on it), which cannot be captured", "");
-    }
-    if get_int(socket, SOL_SOCKET, SO_PEEK_OFF).is_ok_and(|offset| offset >= 0) {
-        return refused("SO_PEEK_OFF of a TCP connection cannot be captured", "");
-    }
-    Ok(Claim::Mine)
 }
 
 /// Whether we have `CAP_NET_ADMIN`.
@@ -292,19 +195,31 @@ fn has(capability: CapabilitySet) -> bool {
 fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error) -> Result<Record, Error> {
     let (family, socket_type, protocol) = identity(socket).map_err(&failed)?;
     let listens = get_int(socket, SOL_SOCKET, SO_ACCEPTCONN).map_err(&failed)? != 0;
-    let peer = peer_address(socket).ok().and_then(|bytes| Address::of(&bytes));
-    let local = Address::of(&local_address(socket).map_err(&failed)?);
+    let mut peer = peer_address(socket).ok().and_then(|bytes| Address::of(&bytes));
+    let mut local = Address::of(&local_address(socket).map_err(&failed)?);
+    if socket_type == RAW {
+        // The kernel notes the protocol there.
+        for address in [&mut local, &mut peer].into_iter().flatten() {
+            address.port = 0;
+        }
+    }
     let owner = rustix::fs::fstat(socket).map_err(&failed)?;
     let fresh = fresh(family, socket_type, protocol).map_err(&failed)?;
     let (mut state, mut backlog) = (0, 0);
     if socket_type == STREAM {
         state = if listens { TCP_LISTEN } else { TCP_CLOSE };
-        backlog = if listens { TcpInfo::of(socket).map_err(&failed)?.sacked } else { 0 };
+        let info = TcpInfo::of(socket).map_err(&failed)?;
+        backlog = if listens { info.sacked } else { 0 };
+        if protocol == TCP && info.state == TCP_SYN_SENT {
+            state = TCP_SYN_SENT;
+            peer = survey::connecting_to(socket).map_err(&failed)?;
+        }
     }
     let is_shut = events(socket).map_err(&failed)?.contains(PollFlags::RDHUP);
     let has_ended = socket_type == STREAM && peer.is_none() && is_shut;
+    let is_connected = peer.is_some() && state != TCP_SYN_SENT;
     let nature = match socket_type {
-        STREAM if peer.is_some() || has_ended => Nature::Connection,
+        STREAM if is_connected || has_ended => Nature::Connection,
         STREAM => Nature::Idle,
         _ => Nature::Datagrams,
     };
@@ -329,13 +244,13 @@ fn capture(fd: &FdView, socket: BorrowedFd<'_>, failed: impl Fn(Errno) -> Error)
 }
 
 /// Family, type and protocol.
-fn identity(socket: BorrowedFd<'_>) -> Result<(u32, u32, u32), Errno> {
+pub(super) fn identity(socket: BorrowedFd<'_>) -> Result<(u32, u32, u32), Errno> {
     let ask = |option| get_int(socket, SOL_SOCKET, option).map(i32::cast_unsigned);
     Ok((ask(SO_DOMAIN)?, ask(SO_TYPE)?, ask(SO_PROTOCOL)?))
 }
 
 /// A socket of ours that nobody has done anything with.
-fn fresh(family: u32, socket_type: u32, protocol: u32) -> Result<OwnedFd, Errno> {
+pub(super) fn fresh(family: u32, socket_type: u32, protocol: u32) -> Result<OwnedFd, Errno> {
     fresh_with(family, socket_type, protocol, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)
 }
 
@@ -346,13 +261,13 @@ fn fresh_with(family: u32, socket_type: u32, protocol: u32, flags: SocketFlags) 
 }
 
 /// What is known by its network namespace (`SO_NETNS_COOKIE`, Linux 5.14).
-fn cookie(socket: BorrowedFd<'_>) -> Option<[u8; 8]> {
+pub(super) fn cookie(socket: BorrowedFd<'_>) -> Option<[u8; 8]> {
     let mut cookie = [0; 8];
     get_option(socket, SOL_SOCKET, SO_NETNS_COOKIE, &mut cookie).ok().map(|_| cookie)
 }
 
 /// What poll(2) says of it at this moment.
-fn events(socket: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
+pub(super) fn events(socket: BorrowedFd<'_>) -> Result<PollFlags, Errno> {
     let mut waited = [PollFd::new(&socket, PollFlags::RDHUP | PollFlags::PRI)];
     poll(&mut waited, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
     Ok(waited[0].revents())
@@ -396,8 +311,10 @@ impl Record {
     /// Refuses what no checkpoint writes.
     fn check(&self) -> Result<(), String> {
         let families = [AddressFamily::INET, AddressFamily::INET6].map(|family| u32::from(family.as_raw()));
-        let known =
-            matches!((self.socket_type, self.protocol), (STREAM, TCP | MPTCP) | (DATAGRAM, UDP | UDP_LITE));
+        let known = matches!(
+            (self.socket_type, self.protocol),
+            (STREAM, TCP | MPTCP) | (DATAGRAM, UDP | UDP_LITE | ICMP | ICMPV6) | (RAW, 0..=255)
+        );
         if !families.contains(&self.family) || !known {
             return Err("there are no such sockets".into());
         }
@@ -406,14 +323,19 @@ impl Record {
         }
         let states: &[u32] = match (&self.stream, self.socket_type) {
             (Some(_), _) => &stream::STATES,
-            (None, STREAM) => &[TCP_CLOSE, TCP_LISTEN],
+            (None, STREAM) => &[TCP_CLOSE, TCP_LISTEN, TCP_SYN_SENT],
             _ => &[0],
         };
         if !states.contains(&self.state) {
             return Err(format!("it cannot be in the state {}", self.state));
         }
         let is_connection = self.socket_type == STREAM && self.protocol == TCP && self.ends().is_some();
-        let is_connected = self.peer.is_some() && self.socket_type == STREAM;
+        let is_connecting = self.state == TCP_SYN_SENT;
+        if is_connecting && (self.protocol != TCP || self.peer.is_none()) {
+            return Err("it is being connected to nobody".into());
+        }
+        let is_connection = is_connection && !is_connecting;
+        let is_connected = self.peer.is_some() && self.socket_type == STREAM && !is_connecting;
         if self.stream.is_some() != is_connected || is_connected != is_connection {
             return Err("it is half a connection".into());
         }
@@ -508,10 +430,28 @@ impl Record {
                 batch,
             );
         }
-        if let Some(peer) = &self.peer {
+        if let Some(peer) = self.peer.as_ref().filter(|_| self.state != TCP_SYN_SENT) {
             let label = format!("connecting a {} socket to {peer}", self.noun());
             address_step(&label, nr::CONNECT, socket, peer, batch);
         }
+    }
+
+    /// The steps that begin to connect it once more. Whoever listens does so by now; what becomes of it, the program finds out
+    /// as it would have.
+    fn connect_again(&self, flags: u32, socket: Arg, batch: &mut Batch) {
+        let Some(peer) = self.peer.as_ref().filter(|_| self.state == TCP_SYN_SENT) else { return };
+        let mut set = |flags: u32| batch.step("F_SETFL", nr::FCNTL, [socket, F_SETFL.into(), flags.into()]);
+        set(flags | o::NONBLOCK);
+        let bytes = peer.to_bytes();
+        let at = batch.data(&bytes);
+        let label = format!("connecting a {} socket to {peer}", self.noun());
+        batch.step_may_fail(label, nr::CONNECT, [socket, at.into(), bytes.len().into()]);
+        batch.step("F_SETFL", nr::FCNTL, [socket, F_SETFL.into(), flags.into()]);
+    }
+
+    /// Whether its protocol has ports.
+    fn has_ports(&self) -> bool {
+        matches!(self.protocol, TCP | MPTCP | UDP | UDP_LITE) && self.socket_type != RAW
     }
 
     /// The steps that make it what it was, once all are bound.
@@ -539,7 +479,7 @@ impl Record {
     }
 }
 
-fn address_step(label: &str, number: u32, socket: Arg, address: &Address, batch: &mut Batch) {
+pub(super) fn address_step(label: &str, number: u32, socket: Arg, address: &Address, batch: &mut Batch) {
     let bytes = address.to_bytes();
     let at = batch.data(&bytes);
     batch.step(label.to_owned(), number, [socket, at.into(), bytes.len().into()]);

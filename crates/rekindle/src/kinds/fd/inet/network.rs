@@ -32,7 +32,7 @@ use rekindle_sys::Errno;
 use rekindle_sys::socket::{await_packets_under_way, ioctl_int, local_address, peer_address};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long the other end of a connection may find nobody before it is told that there is none. (One that has sent something
 /// gives up after about a quarter of an hour itself: tcp(7), `tcp_retries2`.)
@@ -255,9 +255,28 @@ impl Held {
 /// Locks until we unlock, or end; when this returns, no packet that came before is still under way.
 fn lock(all: &[Ends]) -> Result<Tables, Errno> {
     let mut tables = Tables::open()?;
+    sweep(&mut tables);
     tables.drop_packets_of(&passing_name(), Life::Ours, all)?;
     await_packets_under_way();
     Ok(tables)
+}
+
+/// Removes what is left of locks that have opened by themselves: of images that nobody has restored.
+fn sweep(tables: &mut Tables) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let names = tables.names().unwrap_or_default();
+    let is_over = |name: &&str| made_at(name).is_some_and(|made| now > made + PATIENCE + PATIENCE);
+    let over: Vec<&str> = names.iter().map(String::as_str).filter(is_over).collect();
+    if !over.is_empty() {
+        let _ = tables.remove(&over); // they are in nobody's way
+    }
+}
+
+/// When the image was made whose lasting lock has this name.
+fn made_at(name: &str) -> Option<Duration> {
+    let (pid, time) = name.strip_prefix("rekindle-")?.split_once('-')?;
+    pid.parse::<i32>().ok()?;
+    u64::from_str_radix(time, 16).ok().map(Duration::from_nanos)
 }
 
 fn passing_name() -> String {
@@ -376,4 +395,28 @@ fn end_again(revived: &Revived<'_>) -> Result<(), Error> {
     };
     let failed = |errno| Error::call(format!("ending the connection {}", revived.record().title()), errno);
     packet::end(&ends, numbers).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Needs root, and passes without.
+    #[test]
+    fn sweeps_only_locks_that_are_over() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos();
+        let (old, new) = ("rekindle-1-1".to_owned(), format!("rekindle-1-{now:x}"));
+        let mut tables = Tables::open().unwrap();
+        for name in [&old, &new] {
+            match tables.drop_packets_of(name, Life::Lasting(Duration::from_secs(9)), &[]) {
+                Err(Errno::PERM) => return,
+                made => made.unwrap(),
+            }
+        }
+        sweep(&mut tables);
+        let names = tables.names().unwrap();
+        tables.remove(&[&new]).unwrap();
+        assert!(!names.contains(&old) && names.contains(&new));
+        assert_eq!(made_at("rekindle-lock-12"), None);
+    }
 }

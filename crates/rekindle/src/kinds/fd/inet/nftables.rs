@@ -76,6 +76,7 @@ const INET: u8 = 1; // NFPROTO_INET
 
 mod message {
     pub(super) const NEW_TABLE: u16 = 0;
+    pub(super) const GET_TABLE: u16 = 1;
     pub(super) const NEW_CHAIN: u16 = 3;
     pub(super) const NEW_RULE: u16 = 6;
     pub(super) const NEW_SET: u16 = 9;
@@ -145,6 +146,36 @@ impl Tables {
             });
         }
         self.transact(batch)
+    }
+
+    /// The names of all tables of our family.
+    pub(super) fn names(&mut self) -> Result<Vec<String>, Errno> {
+        const NLM_F_DUMP: u16 = 0x300;
+        const NLMSG_DONE: u32 = 3;
+        let mut request = Messages { bytes: Vec::new(), count: 0 };
+        let kind = NFTABLES << 8 | message::GET_TABLE;
+        request.message(kind, NLM_F_REQUEST | NLM_F_DUMP, INET, 0, |_| {});
+        send(&self.socket, &request.bytes, SendFlags::empty())?;
+        let mut names = Vec::new();
+        loop {
+            let mut buffer = vec![0_u8; 1 << 16];
+            let (len, _) = recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())?;
+            let mut rest = &buffer[..len];
+            while let Some(len) =
+                rest.get(..4).and_then(<[u8]>::first_chunk).map(|len| u32::from_ne_bytes(*len))
+            {
+                let kind = rest.get(4..6).map_or(0, |kind| u32::from(kind[0]) | u32::from(kind[1]) << 8);
+                if kind == NLMSG_DONE || kind == u32::from(NLMSG_ERROR) {
+                    return Ok(names);
+                }
+                // The name is the first attribute.
+                let attribute =
+                    rest.get(20..).and_then(<[u8]>::first_chunk).map_or(4, |len| u16::from_ne_bytes(*len));
+                let name = rest.get(24..20 + usize::from(attribute)).unwrap_or_default();
+                names.push(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+                rest = rest.get((len as usize).max(16).next_multiple_of(4)..).unwrap_or_default();
+            }
+        }
     }
 
     /// Sends a transaction and waits for the answers to all its messages.
@@ -405,6 +436,7 @@ mod tests {
             made => made.unwrap(),
         }
         assert_eq!(tables.drop_packets_of(&name, Life::Ours, &all), Err(Errno::EXIST));
+        assert!(tables.names().unwrap().contains(&name));
         tables.remove(&[&name, "rekindle-test-none"]).unwrap();
         tables.drop_packets_of(&name, Life::Ours, &all).unwrap();
         drop(tables);

@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// When an option is set again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub(in super::super) enum When {
     /// At once: it takes part in binding, listening and connecting.
     Fresh,
     /// When the socket is what it was: it acts on data, or keeps others from being set.
@@ -48,7 +48,7 @@ enum On {
 
 /// What a socket is, as far as options are concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Nature {
+pub(in super::super) enum Nature {
     /// A stream that is connected, or was.
     Connection,
     /// A stream that never was.
@@ -94,7 +94,8 @@ use On::{All, Datagrams, Unconnected};
 use Shape::{Buffer, Bytes, Int, Some as Few};
 use When::{Fresh, Settled};
 
-/// Levels and numbers: asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h, linux/icmp.h.
+/// Levels and numbers: asm-generic/socket.h, linux/in.h, linux/in6.h, linux/tcp.h, linux/udp.h, linux/icmp.h,
+/// linux/netlink.h.
 #[rustfmt::skip]
 static TABLE: &[Row] = &[
     Row(REUSEADDR,                1,  2, Int, Fresh, All),
@@ -228,6 +229,13 @@ static TABLE: &[Row] = &[
     Row("UDPLITE_RECV_CSCOV",   136, 11, Int, Fresh, All),
     Row("ICMP_FILTER",          255,  1, Bytes(4), Fresh, All),
     Row("ICMP6_FILTER",          58,  1, Bytes(32), Fresh, All),
+    Row("NETLINK_PKTINFO",      270,  3, Int, Fresh, All),
+    Row("NETLINK_BROADCAST_ERROR", 270, 4, Int, Fresh, All),
+    Row("NETLINK_NO_ENOBUFS",   270,  5, Int, Fresh, All),
+    Row("NETLINK_LISTEN_ALL_NSID", 270, 8, Int, Fresh, All),
+    Row("NETLINK_CAP_ACK",      270, 10, Int, Fresh, All),
+    Row("NETLINK_EXT_ACK",      270, 11, Int, Fresh, All),
+    Row("NETLINK_GET_STRICT_CHK", 270, 12, Int, Fresh, All),
     Row("SO_RCVLOWAT",            1, 18, Int, Fresh, All),
     Row("SO_SNDBUF",              1,  7, Buffer(32), Fresh, All),
     Row("SO_RCVBUF",              1,  8, Buffer(33), Fresh, All),
@@ -239,7 +247,7 @@ const BY_THE_WAY: &[(&str, &[&str])] =
     &[("SO_PRIORITY", &["IP_TOS"]), ("SO_BUF_LOCK", &["SO_SNDBUF", "SO_RCVBUF"])];
 
 /// The options of a socket that differ from those of a fresh one.
-pub(super) fn capture(
+pub(in super::super) fn capture(
     socket: BorrowedFd<'_>,
     fresh: BorrowedFd<'_>,
     nature: Nature,
@@ -266,7 +274,7 @@ fn is_set_by_the_way(name: &str, records: &[Record]) -> bool {
 }
 
 /// Whether a socket has a filter that cannot be read: one of eBPF (`EACCES`, net/core/filter.c: sk_get_filter).
-pub(super) fn has_unreadable_filter(socket: impl AsFd) -> bool {
+pub(in super::super) fn has_unreadable_filter(socket: impl AsFd) -> bool {
     filter(socket.as_fd()).is_err_and(|errno| errno == Errno::ACCESS)
 }
 
@@ -323,7 +331,7 @@ impl Shape {
 }
 
 /// Refuses options that no checkpoint writes.
-pub(super) fn check(records: &[Record]) -> Result<(), String> {
+pub(in super::super) fn check(records: &[Record]) -> Result<(), String> {
     for record in records {
         let len = record.value.len();
         let fits = match record.name.as_str() {
@@ -353,7 +361,7 @@ pub(super) fn reuses_address(records: &[Record]) -> bool {
 }
 
 /// The steps that set options again.
-pub(super) fn restore(records: &[Record], when: When, socket: Arg, batch: &mut Batch) {
+pub(in super::super) fn restore(records: &[Record], when: When, socket: Arg, batch: &mut Batch) {
     for record in records {
         match (record.name.as_str(), Row::of(&record.name)) {
             (FILTER, _) if when == Settled => attach(&record.value, socket, batch),
