@@ -47,8 +47,18 @@ int main(void) {
     CHECK(named_in >= 0 && named_out >= 0 && deleted >= 0);
     CHECK(write(named_out, "fifo", 4) == 4 && write(deleted, "nameless", 8) == 8);
     CHECK(unlink("deleted") == 0);
+    /* nobody has written yet, and poll does not tell of an end before somebody has */
+    CHECK(mkfifo("awaited", 0600) == 0);
+    int awaited = open("awaited", O_RDONLY | O_NONBLOCK);
 
     save_point();
+
+    struct pollfd reader = {.fd = awaited, .events = POLLIN};
+    CHECK(poll(&reader, 1, 0) == 0);
+    int writer = open("awaited", O_WRONLY | O_NONBLOCK);
+    CHECK(writer >= 0 && write(writer, "first", 5) == 5 && close(writer) == 0);
+    CHECK(poll(&reader, 1, 0) == 1 && reader.revents == (POLLIN | POLLHUP));
+    check_reads(awaited, "first");
 
     char c;
     check_reads(no_writer[0], "left behind");

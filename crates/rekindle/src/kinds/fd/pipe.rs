@@ -59,6 +59,9 @@ pub struct Record {
     /// Device of the file system that a FIFO is on; 0 for a pipe.
     #[prost(uint64, tag = "7")]
     pub device: u64,
+    /// Nobody has had the FIFO open for writing since this end was opened: it does not tell of an end (`POLLHUP`) yet.
+    #[prost(bool, tag = "8")]
+    pub unwritten: bool,
 }
 
 const F_SETFL: i32 = 4;
@@ -91,7 +94,8 @@ impl FdKind for Pipe {
                 "put the FIFO back",
             );
         }
-        if cx.tree.has_both_ends(fd) || other_end_is_closed(fd, cx.view) {
+        let is_unwritten = || fetch(fd, cx.view).is_ok_and(|end| is_unwritten(&end, fd));
+        if cx.tree.has_both_ends(fd) || other_end_is_closed(fd, cx.view) || is_unwritten() {
             return Claim::Mine;
         }
         Claim::Refused(
@@ -113,6 +117,7 @@ impl FdKind for Pipe {
             let name = if pipe.deleted { fd.link.strip_suffix(DELETED) } else { None };
             pipe.fifo = name.unwrap_or(&fd.link).to_vec();
             pipe.device = fd.dev;
+            pipe.unwritten = is_unwritten(&end, fd);
         }
         if reads(fd.info.flags) {
             let packets = peek(end, size).map_err(failed)?;
@@ -145,6 +150,9 @@ impl FdKind for Pipe {
             || pipe.packets.contains(&0)
         {
             return Err("it holds more than fits".into());
+        }
+        if pipe.unwritten && (pipe.fifo.is_empty() || record.flags & o::ACCMODE != 0) {
+            return Err("it waits for a writer as only a FIFO does".into());
         }
         let path_is_sane = pipe.fifo.is_empty() || (pipe.fifo.starts_with(b"/") && !pipe.fifo.contains(&0));
         if path_is_sane { Ok(()) } else { Err("the name of its FIFO makes no sense".into()) }
@@ -248,7 +256,9 @@ impl<'a> Family<'a> {
             let mode = libc::S_IFIFO | 0o600;
             batch.step("making a FIFO", nr::MKNODAT, [cwd, path.into(), mode.into(), 0.into()]);
         }
-        let keeper = open(2 | o::NONBLOCK | self.direct(), batch);
+        // An end that is opened while somebody can write tells of an end when nobody can any more.
+        let is_unwritten = pipe.unwritten && pipe.contents.is_empty();
+        let keeper = open(if is_unwritten { 0 } else { 2 } | o::NONBLOCK | self.direct(), batch);
         let [reading, writing] = self.primaries;
         let reading = open(reading.map_or(0, |end| end.flags & o::ACCMODE) | o::NONBLOCK, batch);
         let writing = open(u32::from(writing.is_some()) | o::NONBLOCK, batch);
@@ -302,11 +312,25 @@ fn leads_to(fd: &FdView) -> bool {
 
 /// Whether nobody has the other end: poll(2) tells.
 pub(super) fn other_end_is_closed(fd: &FdView, view: &ProcessView) -> bool {
-    let Ok(end) = fetch(fd, view) else { return false };
-    let mut fds = [PollFd::new(&end, PollFlags::empty())];
+    fetch(fd, view).is_ok_and(|end| tells_of_an_end(&end))
+}
+
+fn tells_of_an_end(end: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(end, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let polled = poll(&mut fds, Some(&now));
     polled.is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Whether nobody can write to a FIFO, nor could since this end of it was opened without waiting: poll(2) says nothing of
+/// an end then (fs/pipe.c, `fifo_open`), but reading would, and so does tee(2).
+fn is_unwritten(end: &OwnedFd, fd: &FdView) -> bool {
+    let is_candidate = is_fifo(fd) && fd.info.flags & o::ACCMODE == 0 && !tells_of_an_end(end);
+    let tees_nothing = || {
+        let (_read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+        Ok::<_, Errno>(tee(end, &write, 1, SpliceFlags::NONBLOCK)? == 0)
+    };
+    is_candidate && tees_nothing() == Ok(true)
 }
 
 /// Copies what is in a pipe, as reading it would give it, piece by piece.
