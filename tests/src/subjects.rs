@@ -158,6 +158,7 @@ pub const SUBJECTS: &[Subject] = &[
     // the process
     subject("clocks", "clocks.c"),
     subject("posix_timers", "posix_timers.c"),
+    subject("own_time_timer", "own_time_timer.c"),
     subject("process_settings", "process_settings.c"),
     subject("nothing_inherited", "nothing_inherited.c"),
     subject("personality_bits", "personality_bits.c"),

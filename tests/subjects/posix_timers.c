@@ -44,6 +44,10 @@ int main(void) {
     timer_t silent = make(CLOCK_BOOTTIME, SIGEV_NONE, 0, 0, 0);
     timer_t idle = make(CLOCK_PROCESS_CPUTIME_ID, SIGEV_SIGNAL, SIGRTMIN, 43, 0);
     for (int i = 0; i < 3; i++) CHECK_EQ(syscall(SYS_timer_delete, (int)(long)dropped[i]), 0);
+    clockid_t of_thread, of_process;
+    CHECK(pthread_getcpuclockid(other.handle, &of_thread) == 0 && clock_getcpuclockid(getpid(), &of_process) == 0);
+    timer_t counting[] = {make(of_thread, SIGEV_NONE, 0, 0, 0), make(of_process, SIGEV_NONE, 0, 0, 0)};
+    for (int i = 0; i < 2; i++) arm(counting[i], 3600000000000, 0);
     arm(silent, 3600000000000, 60000000000);
     arm(to_thread, 5000000000, 0);
     arm(soon, 4000000000, 0);
@@ -56,6 +60,9 @@ int main(void) {
     CHECK_EQ(left(silent).it_interval.tv_sec, 60);
     CHECK(left(silent).it_value.tv_sec > 3500 && left(silent).it_value.tv_sec <= 3600);
     CHECK_EQ(left(idle).it_value.tv_sec + left(idle).it_value.tv_nsec, 0);
+
+    for (int i = 0; i < 2; i++)
+        CHECK(left(counting[i]).it_value.tv_sec > 3500 && left(counting[i]).it_value.tv_sec <= 3600);
 
     siginfo_t info;
     sigset_t own;

@@ -3,7 +3,8 @@
 //! /proc/PID/timers tells all but how far each has run, which only the process can ask. The program knows a timer by the
 //! number that the kernel gave it, so that each must get the same again: Linux 6.15 lets it be asked for
 //! (`PR_TIMER_CREATE_RESTORE_IDS`); before that numbers are given in order, and those in between are taken and given back.
-//! An overrun count that nobody has asked for (timer_getoverrun(2)) starts at none again.
+//! An overrun count that nobody has asked for (timer_getoverrun(2)) starts at none again. Processor time is counted from
+//! nothing in the restored process: what is left of a timer on it is what was left.
 
 use super::super::{Phase, ProcessKind};
 use crate::error::Error;
@@ -58,15 +59,30 @@ const SIGEV_SIGNAL: i32 = 0;
 const SIGEV_NONE: i32 = 1;
 const SIGEV_THREAD: i32 = 2;
 const SIGEV_THREAD_ID: i32 = 4;
-/// Clocks beside those of the processor time of a thread, or of another process. The negative ones are the processor time of
-/// the process itself, counted in three ways (include/linux/posix-timers_types.h).
+/// Clocks beside those of the processor time of somebody told by number. The negative ones are the processor time of the
+/// process itself, counted in three ways (include/linux/posix-timers_types.h).
 const CLOCKS: [i32; 9] = [0, 1, 7, 8, 9, 11, -6, -7, -8];
+/// The processor time of the thread that made the timer, counted in three ways.
+const OWN_THREAD_CLOCKS: [i32; 3] = [-2, -3, -4];
 const PR_TIMER_CREATE_RESTORE_IDS: i32 = 77;
 /// How high an id may be that is reached by counting.
 const COUNTED_MAX: i32 = 10_000;
 const NS_PER_S: u64 = 1_000_000_000;
 /// Length of `struct itimerspec`.
 const LEN: usize = 32;
+
+/// Whether a process with these threads can make a timer that runs on a clock.
+fn can_make(clock: i32, tids: &[i32]) -> bool {
+    if CLOCKS.contains(&clock) {
+        return true;
+    }
+    if OWN_THREAD_CLOCKS.contains(&clock) {
+        // With several, the kernel does not tell which of them made it.
+        return tids.len() == 1;
+    }
+    // clock_getcpuclockid(3): what is counted in the lowest two bits, whether of a thread in the next, and ~pid above.
+    clock < 0 && clock & 3 != 3 && tids.contains(&!(clock >> 3))
+}
 
 impl PosixTimer {
     fn of(timer: &Timer) -> Option<Self> {
@@ -115,7 +131,7 @@ impl Record {
         let can_be_made = |timer: &PosixTimer| {
             timer.id >= 0
                 && (timer.id <= COUNTED_MAX || task::timer_ids_can_be_asked_for())
-                && CLOCKS.contains(&timer.clock)
+                && can_make(timer.clock, tids)
                 && (timer.tid == 0 || tids.contains(&timer.tid))
         };
         ascend && self.timers.iter().all(can_be_made)
@@ -147,11 +163,14 @@ impl ProcessKind for PosixTimers {
                 return;
             }
         };
+        let tids: Vec<i32> = view.threads.iter().map(|thread| thread.tid).collect();
         for timer in timers {
             let why = if PosixTimer::of(&timer).is_none() {
                 "it notifies a thread that has ended, or in a way that is not known"
-            } else if !CLOCKS.contains(&timer.clock) {
-                "it runs on the processor time of a thread or of another process, which cannot be captured yet"
+            } else if OWN_THREAD_CLOCKS.contains(&timer.clock) && tids.len() > 1 {
+                "it runs on the processor time of a thread, and the kernel does not tell of which"
+            } else if !can_make(timer.clock, &tids) {
+                "it runs on the processor time of a thread that has ended, or of another process"
             } else if timer.id > COUNTED_MAX && !task::timer_ids_can_be_asked_for() {
                 "this kernel (before Linux 6.15) cannot give it its number again"
             } else {
