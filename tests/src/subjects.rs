@@ -228,7 +228,6 @@ pub const SUBJECTS: &[Subject] = &[
     subject("tcp_watched_by_epoll", "tcp_case.c").started(&["watched_by_epoll"]).with_ports(),
     subject("tcp_blocked_in_recv", "tcp_case.c").started(&["blocked_in_recv"]).with_ports(),
     subject("tcp_blocked_in_accept", "tcp_case.c").started(&["blocked_in_accept"]).with_ports(),
-    subject("tcp_blocked_in_send", "tcp_case.c").started(&["blocked_in_send"]).with_ports(),
     subject("tcp_unanswered", "tcp_case.c").started(&["unanswered"]).with_ports(),
     subject("tcp_blocked_in_connect", "tcp_case.c").started(&["blocked_in_connect"]).with_ports(),
     subject("tcp_large_unread", "tcp_case.c").started(&["large_unread"]).with_ports(),

@@ -172,26 +172,6 @@ static void blocked_in_accept(void) {
     CHECK(thread.result >= 0);
     check_talk(client, thread.result);
 }
-#define LARGE (8 << 20)
-static void sends(struct thread *thread) {
-    static char large[LARGE];
-    fill(large, LARGE, 5);
-    thread->result = send(waiting.client, large, LARGE, 0);
-}
-static void blocked_in_send(void) {
-    waiting = tcp_pair("127.0.0.1");
-    set_int(waiting.server, SOL_SOCKET, SO_RCVBUF, 60000);
-    struct thread thread = {0};
-    start_thread(&thread, sends, NULL);
-    await_syscall(thread.tid, SYS_sendto);
-    save_point();
-    static char found[LARGE];
-    receive_all(waiting.server, found, LARGE);
-    check_filled(found, LARGE, 5);
-    join_thread(&thread);
-    CHECK_EQ(thread.result, LARGE);
-}
-
 /* Nobody is at the address: a network of its own has a link that leads nowhere. */
 static const char *nowhere(void) {
     NEEDS(geteuid() == 0, "root");
@@ -310,7 +290,7 @@ int main(int count, char **arguments) {
         {"connection_refused", connection_refused}, {"shut_for_reading", shut_for_reading},
         {"unread_in_pieces", unread_in_pieces}, {"low_water_mark", low_water_mark}, {"two_descriptors", two_descriptors},
         {"two_processes", two_processes}, {"watched_by_epoll", watched_by_epoll}, {"blocked_in_recv", blocked_in_recv},
-        {"blocked_in_accept", blocked_in_accept}, {"blocked_in_send", blocked_in_send}, {"unanswered", unanswered},
+        {"blocked_in_accept", blocked_in_accept}, {"unanswered", unanswered},
         {"blocked_in_connect", blocked_in_connect}, {"large_unread", large_unread}, {"no_timestamps", no_timestamps},
         {"no_scaling", no_scaling}, {"small_segments", small_segments}, {"of_another_user", of_another_user},
         {"ipv6_options", ipv6_options}, {NULL, NULL},

@@ -172,8 +172,10 @@ fn find(tree: &TreeView) -> Result<HashMap<u64, Held>, Error> {
     let mut all = HashMap::new();
     for view in &tree.processes {
         for fd in view.fds.iter().filter(|fd| fd.file_type() == libc::S_IFSOCK) {
-            let is_tcp = matches!(protocol_name(fd, view).as_deref(), Ok(b"TCP" | b"TCPv6"));
-            if !is_tcp || all.contains_key(&fd.ino) {
+            // What a listener of Multipath TCP has accepted keeps its name, even if it is of plain TCP (net/socket.c).
+            let names: [&[u8]; 4] = [b"TCP", b"TCPv6", b"MPTCP", b"MPTCPv6"];
+            let may_be = protocol_name(fd, view).is_ok_and(|name| names.contains(&name.as_slice()));
+            if !may_be || all.contains_key(&fd.ino) {
                 continue;
             }
             let failed = |errno| {
@@ -196,6 +198,9 @@ impl Held {
     /// `None` for one that is connected to nobody.
     fn of(socket: OwnedFd) -> Result<Option<Self>, Errno> {
         let Ok(peer) = peer_address(&socket) else { return Ok(None) };
+        if super::identity(rustix::fd::AsFd::as_fd(&socket))?.2 != super::TCP {
+            return Ok(None);
+        }
         let info = TcpInfo::of(rustix::fd::AsFd::as_fd(&socket))?;
         let ends = Address::of(&local_address(&socket)?).zip(Address::of(&peer));
         let Some((local, peer)) = ends.filter(|_| stream::STATES.contains(&info.state)) else {
