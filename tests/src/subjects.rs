@@ -156,6 +156,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("futex_waits", "futex_waits.c").starting_over(),
     subject("signal_waits", "signal_waits.c"),
     // the process
+    subject("membarrier", "membarrier.c"),
+    subject("itimers", "itimers.c"),
     subject("clocks", "clocks.c"),
     subject("posix_timers", "posix_timers.c"),
     subject("own_time_timer", "own_time_timer.c"),

@@ -43,6 +43,7 @@ numbers! {
     SENDTO = libc::SYS_sendto, "sendto(2)";
     FCHOWN = libc::SYS_fchown, "fchown(2)";
     WRITE = libc::SYS_write, "write(2)";
+    MEMBARRIER = libc::SYS_membarrier, "membarrier(2)";
     UNSHARE = libc::SYS_unshare, "unshare(2)";
     SETNS = libc::SYS_setns, "setns(2)";
     IOCTL = libc::SYS_ioctl, "ioctl(2)";

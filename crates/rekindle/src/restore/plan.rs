@@ -147,6 +147,9 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
     if !process.process.posix_timers.is_sane(&own) {
         return nonsense(format!("the POSIX timers of process {pid} make no sense"));
     }
+    if !process.process.membarrier.is_sane() {
+        return nonsense(format!("process {pid} has registered for what no kernel has"));
+    }
     for task in &process.tasks {
         if task.tid <= 0 || !tids.insert(task.tid) {
             return nonsense(format!("task {} makes no sense", task.tid));

@@ -6,6 +6,7 @@ pub mod identity;
 mod itimers;
 mod ldt;
 mod limits;
+pub mod membarrier;
 mod pending;
 pub mod posix_timers;
 mod settings;
@@ -81,5 +82,6 @@ process_kinds! {
     "7" limits: limits::Limits, limits::Record;
     "8" pending: pending::SharedPending, pending::Record;
     "9" posix_timers: posix_timers::PosixTimers, posix_timers::Record;
+    "30" membarrier: membarrier::Membarrier, membarrier::Record;
     "16" controlling_terminal: controlling_terminal::ControllingTerminal, controlling_terminal::Record;
 }
