@@ -112,7 +112,7 @@ fn stopped_before(subject: &Subject) -> Verdict {
     let gap = gone.elapsed();
     program.await_still()?;
     law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
-    if subject.starts_over { program.go_on_untimed() } else { program.go_on(gap) }
+    if subject.starts_over && !deadlines_are_told() { program.go_on_untimed() } else { program.go_on(gap) }
 }
 
 /// Killed and restored, and the restored one killed and restored again; the restorer stays its parent.
@@ -130,7 +130,7 @@ fn twice(subject: &Subject) -> Verdict {
         let after = Snapshot::of(pid)?;
         law::holds(&before, &after, Occasion::RestoredInForeground).context(format!("the {round} time"))?;
     }
-    if subject.starts_over { program.go_on_untimed() } else { program.go_on(gap) }
+    if subject.starts_over && !deadlines_are_told() { program.go_on_untimed() } else { program.go_on(gap) }
 }
 
 /// `rekindle checkpoint PID --kill -o - | rekindle restore -`: no file in between. The image was standard input, so that the
@@ -148,4 +148,9 @@ fn through_a_pipe(subject: &Subject) -> Verdict {
     let (restoring, pipes) = rekindle::start_with_pipes(&mut restore)?;
     drop((checkpoint, restore)); // they hold our copies of the pipe's ends
     rekindle::finish_pipeline(&mut program, saving, restoring, pipes, &scene)
+}
+
+/// Whether the kernel tells us when the timers are due by which tasks sleep.
+fn deadlines_are_told() -> bool {
+    std::fs::read("/proc/timer_list").is_ok()
 }

@@ -37,6 +37,7 @@ mod state;
 pub mod status;
 pub mod syscall;
 mod text;
+pub mod timer_list;
 pub mod timers;
 
 pub use dev::Dev;

@@ -200,6 +200,26 @@ pub fn thread_ids(pid: i32) -> Result<Vec<i32>> {
     Ok(tids)
 }
 
+/// Stops one thread for as long as `during` takes. `None`: it could not be stopped, within `patience`; then it may still be
+/// held by the calling thread, and [`Frozen::freeze`] takes it over from there.
+pub fn pause<T>(tid: i32, patience: Duration, during: impl FnOnce() -> T) -> Result<Option<T>> {
+    if ptrace::seize(tid, Options::TRACESYSGOOD).and_then(|()| ptrace::interrupt(tid)).is_err() {
+        return Ok(None); // ended, or held by somebody else
+    }
+    let deadline = Instant::now() + patience;
+    let mut waiting = Patience::default();
+    loop {
+        match look(tid)? {
+            Look::Stopped(_) => break,
+            Look::Running if Instant::now() < deadline => waiting.pause(),
+            Look::Running | Look::Ended | Look::Unknown => return Ok(None),
+        }
+    }
+    let result = during();
+    let _ = ptrace::detach(tid, 0); // it may have been killed
+    Ok(Some(result))
+}
+
 fn why_not_seized(tid: i32, errno: Errno) -> TraceeError {
     match read_status(tid).map(|status| status.tracer_pid) {
         Some(tracer) if tracer != 0 => TraceeError::Traced { tid, tracer },

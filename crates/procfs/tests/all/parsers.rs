@@ -6,7 +6,7 @@
 use rekindle_procfs::bits::{Mask, Ranges};
 use rekindle_procfs::{
     Dev, auxv, cgroup, children, fdinfo, limits, maps, mountinfo, ns, numa_maps, pagemap, personality, sched,
-    smaps, stat, status, syscall, timers,
+    smaps, stat, status, syscall, timer_list, timers,
 };
 
 /// Takes any bytes; a panic is a bug.
@@ -34,6 +34,7 @@ pub(crate) const PARSERS: &[(&str, Parser)] = &[
     ("ns", |text| drop(ns::parse(text).map(|(kind, _)| kind.len()))),
     ("bits", bits),
     ("map_files", |text| assert!(maps::parse_range(text).is_none_or(|_| text.contains(&b'-')))),
+    ("timer_list", |text| drop(timer_list::sleepers(text))),
 ];
 
 /// What the kernel would print for `mapping`: the proof that nothing of it was lost.

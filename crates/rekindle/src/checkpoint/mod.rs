@@ -37,7 +37,7 @@ use crate::refusal::{Refusal, Refusals};
 use crate::stage::{CheckpointStage, Say};
 pub use crate::view::{OuterPeers, Unaccepted};
 use crate::view::{ProcessView, TreeView, Wishes};
-use crate::waits::{self, Wait};
+use crate::waits;
 use rekindle_image::{Arch, Codec, Header, Summary, Writer};
 use rekindle_tracee::{Batch, Frozen, FrozenTree, Hijack};
 use std::collections::HashMap;
@@ -221,8 +221,7 @@ impl<'p> Checkpoint<'p> {
         let tasks: Vec<(i32, Vec<i32>)> =
             before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
 
-        let mut waits: HashMap<i32, HashMap<i32, Wait>> =
-            tasks.iter().map(|(pid, tids)| (*pid, waits::read(*pid, tids))).collect();
+        let mut waits = waits::read(&tasks);
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;

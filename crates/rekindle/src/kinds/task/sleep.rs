@@ -3,7 +3,8 @@
 //! The kernel keeps what it needs to go on with such a call in the task (`restart_block`, shown by the return value
 //! `ERESTART_RESTARTBLOCK`), where nobody can read it. What is left of the time is known all the same: the kernel has
 //! written it to the program's own memory (`nanosleep` with a second argument), or it follows from when the task
-//! went to sleep (`se.exec_start` of /proc/PID/sched, read before the freeze).
+//! went to sleep (`se.exec_start` of /proc/PID/sched, read before the freeze), or, in a call that was restarted before, from
+//! when its timer is due (`waits/deadlines.rs`).
 //!
 //! A restored task enters the call again with what was left, and is interrupted in it at once: the kernel then holds
 //! the same thing again, and the task goes on from its saved registers as if nothing had happened.
@@ -75,8 +76,7 @@ impl TaskKind for Sleep {
             return Ok(none);
         }
         let waited = view.waits.get(&task.tid());
-        let asleep_ns =
-            waited.filter(|wait| is_same_sleep(wait, view, task.tid())).map_or(0, |wait| wait.asleep_ns);
+        let same = waited.filter(|wait| is_same_sleep(wait, view, task.tid()));
         let nr = match regs.in_syscall() {
             // Restarted once already: its registers no longer say which call it was.
             Some(RESTART_SYSCALL) => waited.map_or(-1, |wait| call_behind(&wait.wchan, &regs)),
@@ -87,7 +87,10 @@ impl TaskKind for Sleep {
         let Some(limit) = time_limit(view.pid, nr, &regs) else { return Ok(Record { nr, ..none }) };
         let remaining_ns = match limit {
             Limit::Left(left) => left,
-            Limit::Whole(whole) => whole.saturating_sub(asleep_ns),
+            Limit::Whole(whole) => match same.and_then(|wait| wait.left_ns) {
+                Some(left) => left.min(whole),
+                None => whole.saturating_sub(same.map_or(0, |wait| wait.asleep_ns)),
+            },
         };
         Ok(Record { nr, args: regs.syscall_args().to_vec(), remaining_ns })
     }

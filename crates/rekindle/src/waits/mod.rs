@@ -1,5 +1,8 @@
 //! Since when tasks sleep, and in what: known only while they do, so that it is read before the freeze.
 
+mod deadlines;
+
+use deadlines::Deadlines;
 use rekindle_procfs::status::Status;
 use rekindle_procfs::syscall::Syscall;
 use rekindle_sys::task;
@@ -15,6 +18,8 @@ pub struct Wait {
     pub asleep_ns: u64,
     /// How often it had gone to sleep by then: one more when it is stopped tells that it is still the same sleep.
     pub voluntary_switches: u64,
+    /// What is left of it, in nanoseconds, where the call was restarted already and the kernel tells all the same.
+    pub left_ns: Option<u64>,
 }
 
 /// How often a task has gone to sleep.
@@ -33,24 +38,30 @@ const TIMED: [i64; 6] = [
     libc::SYS_epoll_wait,
 ];
 
-/// The sleeps of a process's tasks, by tid. What cannot be read (a kernel without the file) is left out.
-pub(crate) fn read(pid: i32, tids: &[i32]) -> HashMap<i32, Wait> {
-    let mut clocks = Clocks::default();
-    tids.iter().filter_map(|tid| Some((*tid, wait(pid, *tid, &mut clocks)?))).collect()
+/// The sleeps of processes' tasks, by pid and tid. What cannot be read (a kernel without the file) is left out.
+pub(crate) fn read(tasks: &[(i32, Vec<i32>)]) -> HashMap<i32, HashMap<i32, Wait>> {
+    let (mut clocks, mut deadlines) = (Clocks::default(), Deadlines::default());
+    let mut of_process = |pid, tids: &[i32]| {
+        tids.iter().filter_map(|tid| Some((*tid, wait(pid, *tid, &mut clocks, &mut deadlines)?))).collect()
+    };
+    tasks.iter().map(|(pid, tids)| (*pid, of_process(*pid, tids))).collect()
 }
 
-fn wait(pid: i32, tid: i32, clocks: &mut Clocks) -> Option<Wait> {
+fn wait(pid: i32, tid: i32, clocks: &mut Clocks, deadlines: &mut Deadlines) -> Option<Wait> {
     let read = |name: &str| std::fs::read(format!("/proc/{pid}/task/{tid}/{name}")).ok();
-    match rekindle_procfs::syscall::parse(&read("syscall")?).ok()? {
-        Syscall::Blocked { nr, .. } if TIMED.contains(&nr) => {}
+    let left_ns = match rekindle_procfs::syscall::parse(&read("syscall")?).ok()? {
+        // First of all, as it sends the task to sleep anew.
+        Syscall::Blocked { nr: libc::SYS_restart_syscall, .. } => deadlines.left_ns(pid, tid),
+        Syscall::Blocked { nr, .. } if TIMED.contains(&nr) => None,
         _ => return None,
-    }
+    };
     let status = rekindle_procfs::status::parse(&read("status")?).ok()?;
     let slept_from = rekindle_procfs::sched::exec_start_ns(&read("sched")?)?;
     let stat = rekindle_procfs::stat::parse(&read("stat")?).ok()?;
     let now = clocks.now_ns(stat.processor)?;
     let asleep_ns = now.saturating_sub(slept_from);
-    Some(Wait { wchan: read("wchan")?, asleep_ns, voluntary_switches: voluntary_switches(&status)? })
+    let voluntary_switches = voluntary_switches(&status)?;
+    Some(Wait { wchan: read("wchan")?, asleep_ns, voluntary_switches, left_ns })
 }
 
 /// The scheduler's clocks, one a processor, which `se.exec_start` is told in. Each is found by napping there: a task's
