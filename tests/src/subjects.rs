@@ -165,6 +165,13 @@ pub const SUBJECTS: &[Subject] = &[
     subject("nothing_inherited", "nothing_inherited.c"),
     subject("personality_bits", "personality_bits.c"),
     subject("limits", "limits.c"),
+    // what may be done
+    subject("seccomp_strict", "seccomp_strict.c"),
+    subject("seccomp_filters", "seccomp_filters.c"),
+    subject("seccomp_filters_of_root", "seccomp_filters.c").started(&["root"]),
+    subject("seccomp_filters_together", "seccomp_filters.c").started(&["together"]),
+    subject("seccomp_filters_dropped", "seccomp_filters.c").started(&["dropped"]),
+    subject("user_dispatch", "user_dispatch.c"),
     subject("working_directory", "working_directory.c"),
     subject("changed_root", "changed_root.c"),
     subject("changed_root_inside", "changed_root.c").started(&["inside"]),

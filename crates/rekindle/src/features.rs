@@ -351,7 +351,7 @@ fn rseq() -> Found {
     with_stopped(ptrace::get_rseq)
 }
 
-fn suspend_seccomp() -> Found {
+pub(crate) fn suspend_seccomp() -> Found {
     with_stopped(|tid| ptrace::set_options(tid, ptrace::Options::EXITKILL | ptrace::Options::SUSPEND_SECCOMP))
 }
 

@@ -98,6 +98,7 @@ numbers! {
     SETGROUPS = libc::SYS_setgroups, "setgroups(2)";
     SETFSUID = libc::SYS_setfsuid, "setfsuid(2)";
     SETFSGID = libc::SYS_setfsgid, "setfsgid(2)";
+    SECCOMP = libc::SYS_seccomp, "seccomp(2)";
     CAPSET = libc::SYS_capset, "capset(2)";
     NANOSLEEP = libc::SYS_nanosleep, "nanosleep(2)";
     CLOCK_NANOSLEEP = libc::SYS_clock_nanosleep, "clock_nanosleep(2)";

@@ -24,6 +24,9 @@ bitflags::bitflags! {
 const PTRACE_GETSIGMASK: u32 = 0x420a;
 const PTRACE_SETSIGMASK: u32 = 0x420b;
 const PTRACE_GET_RSEQ_CONFIGURATION: u32 = 0x420f;
+const PTRACE_SECCOMP_GET_FILTER: u32 = 0x420c;
+const PTRACE_SECCOMP_GET_METADATA: u32 = 0x420d;
+const PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4210;
 const PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG: u32 = 0x4211;
 const PTRACE_GET_THREAD_AREA: u32 = 25;
 const PTRACE_SET_THREAD_AREA: u32 = 26;
@@ -190,11 +193,55 @@ pub fn get_rseq(tid: i32) -> Result<RseqConfiguration> {
     Ok(configuration)
 }
 
-/// Whether the task has syscall user dispatch on (Linux 6.4; `EIO` before).
-pub fn syscall_user_dispatch_is_on(tid: i32) -> Result<bool> {
-    let mut configuration = [0_u64; 4];
-    request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, 32, configuration.as_mut_ptr().cast())?;
-    Ok(configuration[0] != 0)
+/// `struct ptrace_sud_config` (include/uapi/linux/ptrace.h): syscall user dispatch of a task; `mode` 0: off.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[expect(missing_docs, reason = "the names are those of the kernel")]
+pub struct SyscallUserDispatch {
+    pub mode: u64,
+    pub selector: u64,
+    pub offset: u64,
+    pub len: u64,
+}
+
+/// `PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG` (Linux 6.4; `EIO` before).
+pub fn get_syscall_user_dispatch(tid: i32) -> Result<SyscallUserDispatch> {
+    let mut config = SyscallUserDispatch::default();
+    let size = size_of::<SyscallUserDispatch>();
+    request(PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, tid, size, (&raw mut config).cast())?;
+    Ok(config)
+}
+
+/// `PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG`.
+pub fn set_syscall_user_dispatch(tid: i32, config: &SyscallUserDispatch) -> Result<()> {
+    let mut config = *config;
+    let size = size_of::<SyscallUserDispatch>();
+    request(PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, tid, size, (&raw mut config).cast()).map(drop)
+}
+
+/// Length of `struct sock_filter` (include/uapi/linux/filter.h), in bytes.
+pub const SOCK_FILTER_LEN: usize = 8;
+/// `BPF_MAXINSNS`: the most instructions that a filter can have.
+pub const SECCOMP_INSTRUCTIONS_MAX: usize = 4096;
+
+/// `PTRACE_SECCOMP_GET_FILTER`: the instructions of a seccomp filter as it was installed, as `struct sock_filter`s. Index 0
+/// is the latest. `ENOENT` beyond the first, `EACCES` without `CAP_SYS_ADMIN` or under a filter of our own, `EMEDIUMTYPE`
+/// for one that was not installed by seccomp(2).
+pub fn seccomp_filter(tid: i32, index: usize) -> Result<Vec<u8>> {
+    let count = request(PTRACE_SECCOMP_GET_FILTER, tid, index, std::ptr::null_mut())? as usize;
+    // The program stands still; should there be more nevertheless, they would not fit.
+    let mut filter = vec![0_u8; count.max(SECCOMP_INSTRUCTIONS_MAX) * SOCK_FILTER_LEN];
+    let count = request(PTRACE_SECCOMP_GET_FILTER, tid, index, filter.as_mut_ptr().cast())? as usize;
+    filter.truncate(count * SOCK_FILTER_LEN);
+    Ok(filter)
+}
+
+/// `PTRACE_SECCOMP_GET_METADATA`: the flags (`SECCOMP_FILTER_FLAG_*`) that the kernel remembers of a filter (Linux 4.16).
+pub fn seccomp_filter_flags(tid: i32, index: usize) -> Result<u64> {
+    let mut metadata = [index as u64, 0];
+    let size = size_of_val(&metadata);
+    request(PTRACE_SECCOMP_GET_METADATA, tid, size, metadata.as_mut_ptr().cast())?;
+    Ok(metadata[1])
 }
 
 /// A TLS entry of the GDT (index 12 to 14), as `struct user_desc`.

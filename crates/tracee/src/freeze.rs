@@ -140,6 +140,16 @@ impl Frozen {
         &self.tasks
     }
 
+    /// Keeps seccomp from judging the system calls of those of its threads that it is on in, until they are let go. `EPERM`
+    /// without `CAP_SYS_ADMIN`, or under a filter of our own.
+    pub fn suspend_seccomp(&self, is_on: impl Fn(i32) -> bool) -> Result<()> {
+        for tid in self.tasks.iter().map(StoppedTask::tid).filter(|tid| is_on(*tid)) {
+            let options = Options::TRACESYSGOOD | Options::SUSPEND_SECCOMP;
+            call(tid, "PTRACE_O_SUSPEND_SECCOMP", ptrace::set_options(tid, options))?;
+        }
+        Ok(())
+    }
+
     /// Whether job control had stopped the process.
     pub fn is_stopped_by_job_control(&self) -> bool {
         self.tasks.iter().any(|task| task.group_stop.is_some())

@@ -64,6 +64,8 @@ struct Ground {
     area: SharedArea,
     /// Where in the area the next block goes.
     next: Cell<usize>,
+    /// How tasks are traced.
+    options: Cell<Options>,
 }
 
 impl Ground {
@@ -97,7 +99,14 @@ impl Nursery {
         let end = Entry { nr: TABLE_END, ..Entry::default() };
         area.write(EMPTY_TABLE, end.as_bytes());
         let next = Cell::new(ARENA + ARENA_LEN);
-        Ok(Self { ground: Rc::new(Ground { code, area, next }), robust })
+        let options = Cell::new(Options::EXITKILL | Options::TRACESYSGOOD);
+        Ok(Self { ground: Rc::new(Ground { code, area, next, options }), robust })
+    }
+
+    /// Lets processes that are yet to be cloned install seccomp filters that do not apply to them before their release
+    /// (needs `CAP_SYS_ADMIN`, and no filter of our own).
+    pub fn suspend_seccomp(&mut self) {
+        self.ground.options.set(self.ground.options.get() | Options::SUSPEND_SECCOMP);
     }
 
     /// Clones the root, with this pid (0: any, for one that will only be passed on).
@@ -111,7 +120,7 @@ impl Nursery {
             call(pid, "clone3 with its pid", cloned)
         })?;
         let mut newborn = Newborn::of(pid, block.of_task(pid), &self.ground);
-        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, self.ground.options.get()))?;
         newborn.forget_our_rseq()?;
         Ok(newborn)
     }
@@ -148,7 +157,7 @@ impl Nursery {
             return Err(error);
         }
         let mut newborn = Newborn::of(pid, server, &self.ground);
-        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, Options::EXITKILL | Options::TRACESYSGOOD))?;
+        call(pid, "PTRACE_SEIZE", ptrace::seize(pid, self.ground.options.get()))?;
         newborn.leader.await_first()?;
         self.robust.remove(&area, block..block + BLOCK_LEN);
         Ok(newborn)
@@ -258,12 +267,10 @@ impl Newborn {
         }
         self.leader.run(&clone)?;
         for (server, batch) in self.threads.iter_mut().zip(first) {
-            call(
-                server.tid(),
-                "PTRACE_SEIZE",
-                ptrace::seize(server.tid(), Options::EXITKILL | Options::TRACESYSGOOD),
-            )?;
+            call(server.tid(), "PTRACE_SEIZE", ptrace::seize(server.tid(), self.ground.options.get()))?;
             server.finish_first(batch)?;
+            // One after the other they have the room that processes have.
+            server.move_to((ARENA, ARENA_LEN));
         }
         Ok(())
     }

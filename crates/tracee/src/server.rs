@@ -64,6 +64,11 @@ impl Server {
         Self { tid, ..self }
     }
 
+    /// From now on tables and data lie at `arena` (offset and length).
+    pub(crate) fn move_to(&mut self, arena: (usize, usize)) {
+        self.arena = arena;
+    }
+
     /// The task.
     pub fn tid(&self) -> i32 {
         self.tid

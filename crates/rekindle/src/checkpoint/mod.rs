@@ -30,7 +30,7 @@ use crate::kinds::mem::{bounds, inherit, mapping, vdso};
 use crate::kinds::message_queues;
 use crate::kinds::process::Process;
 use crate::kinds::semaphores;
-use crate::kinds::task::Task;
+use crate::kinds::task::{Task, seccomp};
 use crate::parallel;
 use crate::record::{AnyRecord, Info, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::{Refusal, Refusals};
@@ -231,7 +231,7 @@ impl<'p> Checkpoint<'p> {
         }
         fault::point("checkpoint-surveyed-again")?;
         self.at(CheckpointStage::Frozen)?;
-        refuse_dispatch(&frozen)?;
+        survey_stopped(&tree, &frozen)?;
         let lock = if self.kill { Lock::Locked } else { Lock::Open };
         let mut network = Network::of(&tree, self.tcp, lock)?;
         fault::point("checkpoint-locked")?;
@@ -359,23 +359,25 @@ fn survey(tree: TreeView, deleted_max: u64) -> Result<TreeView, Error> {
     if list.is_empty() { Ok(tree) } else { Err(Error::Refused(list)) }
 }
 
-/// Refuses tasks with syscall user dispatch, which /proc does not tell: a system call of ours in one of them might raise
-/// a signal that only its own code can handle.
-fn refuse_dispatch(frozen: &FrozenTree) -> Result<(), Error> {
+/// Refuses what /proc does not tell of tasks, before anything is executed in one of them; and keeps seccomp from judging that.
+fn survey_stopped(tree: &TreeView, frozen: &FrozenTree) -> Result<(), Error> {
     let mut list = Vec::new();
     for process in frozen.processes() {
         let mut refusals = Refusals::of(process.pid());
         for task in process.tasks() {
-            // A kernel that cannot tell (before Linux 6.4) has it hardly ever in use.
-            if rekindle_sys::ptrace::syscall_user_dispatch_is_on(task.tid()) == Ok(true) {
-                let (subject, why) =
-                    (format!("thread {}", task.tid()), "syscall user dispatch cannot be captured yet");
-                refusals.add("syscall-user-dispatch", subject, why, "");
-            }
+            Task::survey_stopped(task, &mut refusals);
         }
         list.extend(refusals.into_list());
     }
-    if list.is_empty() { Ok(()) } else { Err(Error::Refused(list)) }
+    if !list.is_empty() {
+        return Err(Error::Refused(list));
+    }
+    for process in frozen.processes() {
+        let view = tree.processes.iter().find(|view| view.pid == process.pid());
+        let mode = |tid| view.and_then(|view| view.thread(tid)).and_then(|thread| thread.status.seccomp);
+        process.suspend_seccomp(|tid| mode(tid).unwrap_or(0) != 0)?;
+    }
+    Ok(())
 }
 
 /// Everything about a frozen tree but the contents of its memory.
@@ -437,6 +439,7 @@ fn capture_process(
     for task in frozen.tasks() {
         tasks.push(Task::outside(view, task)?);
     }
+    seccomp::find_common(&mut tasks);
     let mut bounds = bounds::outside(view, files, shared)?;
     // Memory that is another process's, too, comes with that one.
     let has_memory = !process.identity.shares(libc::CLONE_VM);

@@ -35,6 +35,13 @@ pub enum Phase {
     Attributes,
     /// After threads exist, in each task: what belongs to it alone.
     Task,
+    /// Nobody but the superuser may look at the process, or attach to it, from here on until all its tasks have the
+    /// rights they had.
+    Hidden,
+    /// Seccomp filters that all tasks of a process have, with all privileges: they do not apply yet.
+    CommonFilters,
+    /// Those that each task has of its own, on top.
+    Filters,
     /// Limits and credentials: last but for signals, as what comes before may need rights that they take away, and
     /// nobody may meet the process with more rights than it had.
     Rights,
@@ -76,6 +83,8 @@ pub trait TaskKind {
 
     /// Says what of it cannot be captured, from /proc alone.
     fn survey(_view: &ProcessView, _refusals: &mut Refusals) {}
+    /// Says what of it cannot be captured, of a task that stands still, before anything is executed in it.
+    fn survey_stopped(_task: &StoppedTask, _refusals: &mut Refusals) {}
     /// Reads what can be read from outside, of a task of the process.
     fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Self::Record, Error>;
     /// Adds the steps that ask for the rest, to be executed in the task.

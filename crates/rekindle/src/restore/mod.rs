@@ -355,7 +355,11 @@ impl Making<'_> {
         let births = self.ties.births.len() + self.ties.groupings.len() + adopted;
         let threads = self.plan.processes.iter().map(|process| process.tasks.len().saturating_sub(1)).sum();
         let place = places.take(Nursery::footprint(births, threads))?;
-        Ok(Nursery::open(place, births, threads)?)
+        let mut nursery = Nursery::open(place, births, threads)?;
+        if plan::is_under_seccomp(self.plan) {
+            nursery.suspend_seccomp();
+        }
+        Ok(nursery)
     }
 
     fn kinship(&self) -> Kinship {
@@ -471,7 +475,7 @@ fn revive(
     }
     fault::point("restore-threads")?;
     for (newborn, process) in newborns.iter_mut().zip(&plan.processes) {
-        for phase in [Phase::Rights, Phase::Settled] {
+        for phase in [Phase::Hidden, Phase::CommonFilters, Phase::Filters, Phase::Rights, Phase::Settled] {
             run_phase(newborn, process, phase, Batch::new())?;
         }
     }

@@ -9,6 +9,7 @@ use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::shared;
 use crate::kinds::message_queues;
 use crate::kinds::semaphores;
+use crate::kinds::task::seccomp;
 use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
 use crate::ties::Ties;
@@ -157,6 +158,9 @@ fn check_tasks(process: &ProcessPlan, tids: &mut BTreeSet<i32>) -> Result<(), Er
         if task.pending.pid != pid {
             return nonsense(format!("the pending signals of task {} are another process's", task.tid));
         }
+        if !task.seccomp.is_sane() {
+            return nonsense(format!("the seccomp filters of task {} make no sense", task.tid));
+        }
         if task.registers.regs().is_none() {
             return nonsense(format!("the registers of task {} have the wrong length", task.tid));
         }
@@ -281,6 +285,11 @@ pub(super) fn await_pids(plan: &Plan, ties: &Ties) -> Result<(), Error> {
     }
 }
 
+/// Whether any of its tasks is.
+pub(super) fn is_under_seccomp(plan: &Plan) -> bool {
+    plan.processes.iter().flat_map(|process| &process.tasks).any(|task| task.seccomp.is_on())
+}
+
 /// Everything but pids that keeps the image from being restored on this machine, at this time.
 pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String> {
     let mut reasons: Vec<String> = Vec::new();
@@ -289,6 +298,7 @@ pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String>
     let needed = directories.flat_map(|fs| [Some(&fs.root), fs.gone.is_none().then_some(&fs.cwd)]);
     let directories: BTreeSet<&Vec<u8>> = needed.flatten().collect();
     reasons.extend(fd::obstacles(&plan.descriptions));
+    reasons.extend(is_under_seccomp(plan).then(seccomp::can_be_suspended).and_then(Result::err));
     for dir in directories {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {
             reasons.push(format!("the program's directory {} does not exist; create it", show(dir)));

@@ -138,6 +138,8 @@ impl ProcessKind for Settings {
                 }
                 batch.step("personality", nr::PERSONALITY, [record.personality.into()]);
             }
+            // The kernel hides it itself when user ids change, but not when fs.suid_dumpable is 1, nor when only capabilities do.
+            Phase::Hidden => set("PR_SET_DUMPABLE", PR_SET_DUMPABLE, 0),
             Phase::Settled => {
                 // 2 cannot be asked for: it is what the kernel sets itself on a change of credentials.
                 if record.dumpable <= 1 {
@@ -147,7 +149,7 @@ impl ProcessKind for Settings {
                     set("PR_SET_MDWE", PR_SET_MDWE, record.mdwe);
                 }
             }
-            Phase::Task | Phase::Rights | Phase::Pending => {}
+            Phase::Task | Phase::CommonFilters | Phase::Filters | Phase::Rights | Phase::Pending => {}
         }
     }
 

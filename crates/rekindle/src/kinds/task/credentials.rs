@@ -5,7 +5,6 @@
 
 use super::super::{Phase, TaskKind};
 use crate::error::Error;
-use crate::refusal::Refusals;
 use crate::view::ProcessView;
 use rekindle_procfs::status::Status;
 use rekindle_sys::nr;
@@ -93,19 +92,6 @@ impl Record {
 impl TaskKind for Credentials {
     type Record = Record;
     type Question = StepId;
-
-    fn survey(view: &ProcessView, refusals: &mut Refusals) {
-        for thread in &view.threads {
-            if thread.status.seccomp.unwrap_or(0) != 0 {
-                refusals.add(
-                    "seccomp",
-                    format!("thread {}", thread.tid),
-                    "seccomp filters cannot be captured yet",
-                    "start the program without them (for many there is an option, such as --no-sandbox)",
-                );
-            }
-        }
-    }
 
     fn outside(view: &ProcessView, task: &StoppedTask) -> Result<Record, Error> {
         let thread = view.thread(task.tid());

@@ -1,7 +1,8 @@
 //! What each task has one of. A kind is a file here and a line in the table below.
 
 mod alternate_stack;
-mod credentials;
+pub mod credentials;
+mod dispatch;
 mod exit_notice;
 mod memory_policy;
 mod name;
@@ -10,6 +11,7 @@ pub mod personal;
 pub mod registers;
 pub mod rseq;
 mod scheduling;
+pub mod seccomp;
 mod segments;
 pub mod sleep;
 
@@ -44,6 +46,11 @@ macro_rules! task_kinds {
             /// What of a process's tasks cannot be captured.
             pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
                 $(<$kind>::survey(view, refusals);)*
+            }
+
+            /// What of a task that stands still cannot be captured, though /proc does not tell.
+            pub fn survey_stopped(task: &StoppedTask, refusals: &mut Refusals) {
+                $(<$kind>::survey_stopped(task, refusals);)*
             }
 
             /// What can be read from outside.
@@ -95,4 +102,6 @@ task_kinds! {
     "11" pending: pending::Pending, pending::Record;
     "13" memory_policy: memory_policy::MemoryPolicy, policy::Record;
     "12" sleep: sleep::Sleep, sleep::Record;
+    "20" seccomp: seccomp::Seccomp, seccomp::Record;
+    "21" dispatch: dispatch::Dispatch, dispatch::Record;
 }
