@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use crate::another_user;
 use crate::compile;
 use crate::law::{self, Occasion};
 use crate::program::{Process, Program};
@@ -26,6 +27,8 @@ pub const ITINERARIES: &[Itinerary] = &[
     ("through_a_pipe", through_a_pipe),
     ("by_an_odd_restorer", by_an_odd_restorer),
     ("stopped_before", stopped_before),
+    ("as_another_user", another_user::as_another_user),
+    ("without_root", another_user::without_root),
 ];
 
 /// Starts a subject and brings it to its save point.

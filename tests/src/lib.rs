@@ -23,6 +23,7 @@
 
 #![allow(clippy::missing_errors_doc, reason = "every function fails for one reason: the test has failed")]
 
+pub mod another_user;
 pub mod compile;
 pub mod deadline;
 pub mod family;

@@ -4,6 +4,7 @@
 //! one sentence on standard error, and an exit status that docs/exit-codes.md describes.
 
 mod commands;
+mod enclosure;
 mod failure;
 mod image;
 mod progress;

@@ -135,13 +135,18 @@ impl Foreground {
         Ok(())
     }
 
-    /// Stays with the program until it ends, and ends as it did.
+    /// Stays with the program, our child, until it ends, and ends as it did.
     pub fn stay(self) -> Result<ExitCode, Error> {
+        self.stay_told(wait::wait_child)
+    }
+
+    /// The same for one that is somebody else's child: `next` waits until something happens to it.
+    pub fn stay_told(self, mut next: impl FnMut(i32) -> Result<Event, Errno>) -> Result<ExitCode, Error> {
         let program = self.door.program.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(program) = program else { return Ok(ExitCode::SUCCESS) }; // nobody to stay with
         let pid = program.pid.as_raw_pid();
         loop {
-            match wait::wait_child(pid).map_err(|errno| failed("waiting for the program", errno))? {
+            match next(pid).map_err(|errno| failed("waiting for the program", errno))? {
                 Event::Exited(code) => {
                     program.terminal.take_back();
                     return Ok(ExitCode::from(code as u8));

@@ -134,13 +134,6 @@ const TABLE: &[Line] = &[
     ),
     (
         Always,
-        "choose-pid",
-        "giving a restored program the pid that it had (clone3 with set_tid)",
-        "no restores: run as root, or give rekindle CAP_CHECKPOINT_RESTORE; Linux 5.9 or newer",
-        choose_pid,
-    ),
-    (
-        Always,
         "mm-bounds",
         "giving a restored program its heap, arguments and executable back (PR_SET_MM_MAP)",
         "no restores: use a kernel built with CONFIG_CHECKPOINT_RESTORE",
@@ -152,6 +145,13 @@ const TABLE: &[Line] = &[
         "putting the kernel's clock code where the program expects it (ARCH_MAP_VDSO_64)",
         "no restores: use a kernel built with CONFIG_CHECKPOINT_RESTORE",
         map_vdso,
+    ),
+    (
+        Sometimes,
+        "choose-pid",
+        "giving a restored program the pid that it had, out here (clone3 with set_tid)",
+        "restored programs live in user and pid namespaces of their own: run as root, or give rekindle CAP_CHECKPOINT_RESTORE",
+        choose_pid,
     ),
     (
         Sometimes,
@@ -421,7 +421,7 @@ fn map_vdso() -> Found {
     yes(probe::vdso_can_be_mapped())
 }
 
-fn map_files() -> Found {
+pub(crate) fn map_files() -> Found {
     let entries = std::fs::read_dir("/proc/self/map_files").map_err(|error| why(&error))?;
     let first = entries.flatten().next().ok_or("it is empty")?;
     File::open(first.path()).map(|_| None).map_err(|error| why(&error))

@@ -9,6 +9,7 @@
 pub mod apart;
 pub mod arch;
 pub mod clone;
+pub mod enclosure;
 pub mod epoll;
 pub mod fs;
 pub mod futex;

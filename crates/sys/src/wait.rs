@@ -66,6 +66,12 @@ pub fn wait_child(pid: i32) -> Result<Event> {
     wait4(pid, libc::WUNTRACED | libc::WCONTINUED).map(|(_, status)| Event::from_status(status))
 }
 
+/// As [`wait_child`], for any child: which one, and what happened to it. `ECHILD` when there is none.
+pub fn wait_any_child() -> Result<(i32, Event)> {
+    let (who, status) = wait4(-1, libc::WUNTRACED | libc::WCONTINUED)?;
+    Ok((who, Event::from_status(status)))
+}
+
 /// Waits until a child of ours has ended, and leaves it to be waited for once more (waitid(2), `WNOWAIT`). One that is
 /// there no more has ended too.
 pub fn await_end_of_child(pid: i32) -> Result<()> {

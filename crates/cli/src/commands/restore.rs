@@ -1,5 +1,6 @@
 //! `rekindle restore FILE`: an image into a running program.
 
+use crate::enclosure::{self, Inside, Outside, Side};
 use crate::failure::{Failure, Outcome};
 use crate::image::Image;
 use crate::progress::Bar;
@@ -30,6 +31,8 @@ as the program does: with its exit code, or of the same signal. The program has
 the terminal as it had its own, and draws itself anew if it fills the screen; a
 shell that led its session becomes a job of yours. With --detach, a job stays in
 the background, and a shell reads the end of the file where the terminal was.
+Whoever may not choose pids (see rekindle check) gets the program in user and
+pid namespaces of its own: it sees its old pid there, and has another outside.
 With --detach, 0 says that the program runs; its pid is printed on standard
 output, or on standard error if the program has that standard output.
 If nothing could be restored, the exit code is 1 to 5 (see rekindle --help).";
@@ -84,8 +87,57 @@ pub(crate) fn run(args: &Args, verbose: bool) -> Outcome {
     let image = Image::open(&args.image)?;
     let name = image.name();
     let pidfile = args.pidfile.as_deref().map(PidFile::prepare).transpose()?;
+    match enclosure::enter()? {
+        Side::InPlace => in_place(args, verbose, image, &name, pidfile),
+        Side::Outside(outside) => stand_in(args, verbose, outside, pidfile),
+        Side::Between(code) => {
+            std::mem::forget(pidfile);
+            Ok(code)
+        }
+        Side::Inside(inside) => {
+            std::mem::forget(pidfile); // the other's to write, or to remove
+            within(args, image, &name, inside)
+        }
+    }
+}
+
+/// For the one who has restored it in namespaces of its own.
+fn stand_in(args: &Args, verbose: bool, mut outside: Outside, pidfile: Option<PidFile>) -> Outcome {
     let mut foreground = if args.detach { None } else { Some(Foreground::prepare()?) };
-    let restored = spawn(args, image, foreground.as_ref()).map_err(|failure| failure.of_image(&name))?;
+    let restored = match outside.await_running() {
+        Ok(restored) => restored,
+        Err(code) => return Ok(code),
+    };
+    if let Some(foreground) = &mut foreground {
+        foreground.adopt(restored.pid)?;
+    }
+    outside.has_found_it();
+    let noted = pidfile.map_or(Ok(()), |pidfile| pidfile.write(restored.pid));
+    tell(args, verbose, &restored);
+    match foreground {
+        None => noted.map(|()| ExitCode::SUCCESS),
+        Some(foreground) => {
+            if let Err(failure) = noted {
+                failure.report(false);
+            }
+            Ok(foreground.stay_told(|_| Ok(outside.next_event()))?)
+        }
+    }
+}
+
+/// As pid 1 of a namespace of its own.
+fn within(args: &Args, image: Image, name: &str, mut inside: Inside) -> Outcome {
+    let restored = spawn(args, image, None).map_err(|failure| failure.of_image(name))?;
+    inside.tell_running(&restored)?;
+    if args.detach {
+        Inside::let_go_of_streams()?;
+    }
+    Ok(inside.reap(restored.pid))
+}
+
+fn in_place(args: &Args, verbose: bool, image: Image, name: &str, pidfile: Option<PidFile>) -> Outcome {
+    let mut foreground = if args.detach { None } else { Some(Foreground::prepare()?) };
+    let restored = spawn(args, image, foreground.as_ref()).map_err(|failure| failure.of_image(name))?;
     // It runs: what fails from here on must not look as if it did not.
     if let Some(foreground) = &mut foreground {
         foreground.adopt(restored.pid)?;
@@ -124,6 +176,7 @@ fn spawn_from<R: Read + Send>(
     let progress = |progress| bar.tell(progress);
     Ok(restore
         .detached(args.detach)
+        .parent_stays(std::process::id() == 1)
         .accept_changed_files(args.accept_changed_files)
         .clocks(args.clocks.into())
         .progress(&progress)

@@ -33,6 +33,7 @@ use crate::kinds::fd::terminal::supply::{Company, Supply};
 use crate::kinds::fd::{self, Files};
 pub use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::task::Task;
+pub use crate::kinds::task::credentials::remember_groups;
 use crate::record::{Plan, ProcessPlan};
 use crate::stage::{RestoreStage, Say};
 use crate::ties::{self, Ties};
@@ -76,6 +77,7 @@ pub type Ready<'r> = &'r (dyn Fn(i32, &OnTerminal) + Sync);
 struct Manner<'p> {
     detached: bool,
     sibling: bool,
+    parent_stays: bool,
     leave_stopped: bool,
     clocks: Clocks,
     stages: Option<Say<'p, RestoreStage>>,
@@ -164,6 +166,11 @@ impl<'p, R: Read + Send> Restore<'p, R> {
     /// Whether the process becomes a child of our parent, not of ours (`CLONE_PARENT`).
     pub fn sibling(self, sibling: bool) -> Self {
         Self { manner: Manner { sibling, ..self.manner }, ..self }
+    }
+
+    /// Whether this process stays the program's parent, even though it leaves it alone ([`Self::detached`]).
+    pub fn parent_stays(self, parent_stays: bool) -> Self {
+        Self { manner: Manner { parent_stays, ..self.manner }, ..self }
     }
 
     /// Whether to leave the program stopped, as by `SIGSTOP`.
@@ -366,8 +373,12 @@ impl Making<'_> {
         let root = self.plan.processes.first();
         let minds_our_death =
             root.is_some_and(|root| root.tasks.iter().any(|task| task.personal.pdeathsig != 0));
-        let Manner { detached, sibling, .. } = self.manner;
-        if sibling || (detached && minds_our_death) { Kinship::Sibling } else { Kinship::Child }
+        let Manner { detached, sibling, parent_stays, .. } = self.manner;
+        if sibling || (detached && !parent_stays && minds_our_death) {
+            Kinship::Sibling
+        } else {
+            Kinship::Child
+        }
     }
 }
 

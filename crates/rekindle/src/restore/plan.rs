@@ -9,7 +9,7 @@ use crate::kinds::mem::mapping::{self, Backing};
 use crate::kinds::mem::shared;
 use crate::kinds::message_queues;
 use crate::kinds::semaphores;
-use crate::kinds::task::seccomp;
+use crate::kinds::task::{credentials, seccomp};
 use crate::record::{AnyRecord, FIRST_OBJECT, PROCESSES_MAX, Plan, ProcessPlan};
 use crate::refusal::show;
 use crate::ties::Ties;
@@ -298,6 +298,8 @@ pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String>
     let needed = directories.flat_map(|fs| [Some(&fs.root), fs.gone.is_none().then_some(&fs.cwd)]);
     let directories: BTreeSet<&Vec<u8>> = needed.flatten().collect();
     reasons.extend(fd::obstacles(&plan.descriptions));
+    let tasks = plan.processes.iter().flat_map(|process| &process.tasks);
+    reasons.extend(credentials::obstacles(tasks.map(|task| &task.credentials)));
     reasons.extend(is_under_seccomp(plan).then(seccomp::can_be_suspended).and_then(Result::err));
     for dir in directories {
         if !Path::new(OsStr::from_bytes(dir)).is_dir() {

@@ -262,6 +262,15 @@ impl SharedTable {
     }
 }
 
+/// Whether a mapping of this name has no file that could be opened by a path.
+fn is_memory(name: &[u8]) -> bool {
+    const ANONYMOUS: [&[u8]; 2] = [b"/dev/zero (deleted)", b"/anon_hugepage (deleted)"];
+    ANONYMOUS.contains(&name)
+        || deleted::is_named_so(name)
+        || memfd::is_named_so(name)
+        || segment::is_named_so(name)
+}
+
 /// Says which objects of a tree cannot be captured. `deleted_max` is how many bytes a deleted file may take up.
 pub fn survey(tree: &TreeView, deleted_max: u64) -> Vec<Refusal> {
     let mut list = Vec::new();
@@ -273,6 +282,15 @@ pub fn survey(tree: &TreeView, deleted_max: u64) -> Vec<Refusal> {
         let mappings = view.mappings.iter().map(|entry| &entry.mapping);
         for mapping in mappings.clone().filter(|mapping| segment::is_named_so(&mapping.name)) {
             attached.entry(mapping.inode).or_insert((view.pid, 0, &mapping.name)).1 += 1;
+        }
+        let mut reached = mappings.clone().filter(|mapping| is_memory(&mapping.name));
+        if let Some((mapping, errno)) =
+            reached.find_map(|mapping| Some((mapping, open(&map_file(view.pid, mapping)).err()?)))
+            && errno == Errno::PERM
+        {
+            let subject = format!("mapping {:x}-{:x} {}", mapping.start, mapping.end, show(&mapping.name));
+            let why = "memory that processes share can only be reached with CAP_CHECKPOINT_RESTORE";
+            refusals.add("shared-memory", subject, why, "run rekindle as root, or give it that capability");
         }
         let mapped = mappings.map(|mapping| (map_file(view.pid, mapping), mapping.name.as_slice()));
         for (path, name) in fds.chain(mapped.filter(|(_, name)| !segment::is_named_so(name))) {

@@ -3,9 +3,16 @@
 
 use super::super::{Phase, ProcessKind};
 use crate::error::Error;
+use crate::features;
+use crate::refusal::Refusals;
 use crate::view::ProcessView;
 use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StoppedTask};
+
+/// Resource 1 of getrlimit(2).
+const RLIMIT_FSIZE: usize = 1;
+/// The memory that is shared with a process while it executes our steps.
+const NEEDED_FILE_SIZE: u64 = 1 << 20;
 
 /// See the module's story.
 pub(super) struct Limits;
@@ -24,6 +31,23 @@ pub struct Record {
 impl ProcessKind for Limits {
     type Record = Record;
     type Question = ();
+
+    fn survey(view: &ProcessView, refusals: &mut Refusals) {
+        let file_size = view.limits.by_number[RLIMIT_FSIZE].soft.to_raw();
+        if file_size < NEEDED_FILE_SIZE
+            && let Err(why) = features::map_files()
+        {
+            refusals.add(
+                "file-size-limit",
+                "the process",
+                format!(
+                    "it may have no file of {NEEDED_FILE_SIZE} bytes (its limit is {file_size}), as the memory is by which \
+                     it is asked, and without CAP_CHECKPOINT_RESTORE there is no other ({why})"
+                ),
+                "run rekindle as root, or raise that limit with prlimit(1)",
+            );
+        }
+    }
 
     fn outside(view: &ProcessView, _leader: &StoppedTask) -> Result<Record, Error> {
         let pairs = &view.limits.by_number;

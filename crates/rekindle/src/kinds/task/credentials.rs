@@ -9,6 +9,7 @@ use crate::view::ProcessView;
 use rekindle_procfs::status::Status;
 use rekindle_sys::nr;
 use rekindle_tracee::{Answers, Batch, StepId, StoppedTask};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 /// See the module's story.
@@ -20,6 +21,9 @@ const PR_SET_SECUREBITS: i32 = 28;
 const PR_SET_NO_NEW_PRIVS: i32 = 38;
 const PR_CAP_AMBIENT: i32 = 47;
 const PR_CAP_AMBIENT_RAISE: i32 = 2;
+/// capabilities(7)
+const CAP_SETGID: u32 = 6;
+const CAP_SETUID: u32 = 7;
 /// `SECBIT_NO_SETUID_FIXUP`: capabilities stay as they are when user ids change.
 const NO_SETUID_FIXUP: u32 = 1 << 2;
 /// `_LINUX_CAPABILITY_VERSION_3`
@@ -83,10 +87,70 @@ impl Record {
             let status = std::fs::read("/proc/self/status").ok()?;
             let mut record = Self::of(&rekindle_procfs::status::parse(&status).ok()?);
             record.securebits = rustix::thread::capabilities_secure_bits().ok()?.bits();
+            record.groups = GROUPS.get().cloned().unwrap_or(record.groups);
             Some(record)
         })
         .as_ref()
     }
+
+    fn ids(&self) -> (&[u32], &[u32], u32) {
+        (&self.uid, &self.gid, self.securebits)
+    }
+
+    fn capabilities(&self) -> [u64; 4] {
+        [self.inheritable, self.permitted, self.effective, self.ambient]
+    }
+}
+
+/// The groups of this process before it entered a user namespace in which they have no numbers.
+static GROUPS: OnceLock<Vec<u32>> = OnceLock::new();
+
+/// Notes the groups of this process, which is about to enter a user namespace that knows none of them.
+pub fn remember_groups() -> Result<(), Error> {
+    let own = std::process::id().cast_signed();
+    let status = crate::view::parse(own, "status", rekindle_procfs::status::parse)?;
+    let _ = GROUPS.set(status.groups); // the first time counts
+    Ok(())
+}
+
+/// Why the tasks of an image cannot have these credentials again: a sentence for each reason.
+pub fn obstacles<'r>(records: impl Iterator<Item = &'r Record>) -> BTreeSet<String> {
+    let Some(own) = Record::own() else { return BTreeSet::new() };
+    let may = |capability: u32| own.effective >> capability & 1 == 1;
+    let is_enclosed = GROUPS.get().is_some();
+    let mut reasons = BTreeSet::new();
+    for record in records.filter(|record| *record != own) {
+        let is_ours = |ids: &[u32], ours: &[u32]| ids.iter().all(|id| ours[..3].contains(id));
+        let (user, group) =
+            (record.uid.first().copied().unwrap_or(0), record.gid.first().copied().unwrap_or(0));
+        if !is_ours(&record.uid, &own.uid) && (is_enclosed || !may(CAP_SETUID)) {
+            reasons.insert(format!("it runs as user {user}; restore it as that user, or as root"));
+        }
+        if !is_ours(&record.gid, &own.gid) && (is_enclosed || !may(CAP_SETGID)) {
+            reasons.insert(format!("it runs with group {group}; restore it with that group, or as root"));
+        }
+        if record.groups != own.groups && (is_enclosed || !may(CAP_SETGID)) {
+            let groups = (&record.groups, &own.groups);
+            reasons.insert(format!(
+                "it is in the groups {:?}, and you are in {:?}; restore it as root",
+                groups.0, groups.1
+            ));
+        }
+        let is_more = record.permitted | record.inheritable != 0 && is_enclosed;
+        if is_more || record.permitted & !own.permitted != 0 {
+            reasons.insert("it has capabilities that you cannot give it; restore it as root".to_owned());
+        }
+        if record.bounding & !own.bounding != 0 {
+            reasons.insert(format!(
+                "it may get capabilities that you may not (its bounding set is {:x}, yours {:x})",
+                record.bounding, own.bounding
+            ));
+        }
+        if own.no_new_privs && !record.no_new_privs {
+            reasons.insert("you have no_new_privs set (PR_SET_NO_NEW_PRIVS), and it has not; restore it from a shell without".to_owned());
+        }
+    }
+    reasons
 }
 
 impl TaskKind for Credentials {
@@ -112,12 +176,23 @@ impl TaskKind for Credentials {
         if phase != Phase::Rights || Record::own() == Some(record) {
             return;
         }
-        let own_bounding = Record::own().map_or(u64::MAX, |own| own.bounding);
+        let own = Record::own();
+        let own_bounding = own.map_or(u64::MAX, |own| own.bounding);
         for capability in bits(own_bounding & !record.bounding) {
             batch.step("PR_CAPBSET_DROP", nr::PRCTL, [PR_CAPBSET_DROP.into(), capability.into()]);
         }
-        restore_ids(record, batch);
-        restore_capabilities(record, batch);
+        // What is right already needs no privilege.
+        if own.is_none_or(|own| own.groups != record.groups) {
+            let bytes: Vec<u8> = record.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
+            let groups = batch.data(&bytes);
+            batch.step("setgroups", nr::SETGROUPS, [record.groups.len().into(), groups.into()]);
+        }
+        if own.is_none_or(|own| own.ids() != record.ids()) {
+            restore_ids(record, batch);
+        }
+        if own.is_none_or(|own| own.capabilities() != record.capabilities()) {
+            restore_capabilities(record, batch);
+        }
         if record.no_new_privs {
             let args = [PR_SET_NO_NEW_PRIVS.into(), 1.into(), 0.into(), 0.into(), 0.into()];
             batch.step("PR_SET_NO_NEW_PRIVS", nr::PRCTL, args);
@@ -126,9 +201,6 @@ impl TaskKind for Credentials {
 }
 
 fn restore_ids(record: &Record, batch: &mut Batch) {
-    let bytes: Vec<u8> = record.groups.iter().flat_map(|group| group.to_le_bytes()).collect();
-    let groups = batch.data(&bytes);
-    batch.step("setgroups", nr::SETGROUPS, [record.groups.len().into(), groups.into()]);
     let keep = [PR_SET_SECUREBITS.into(), NO_SETUID_FIXUP.into()];
     batch.step("PR_SET_SECUREBITS", nr::PRCTL, keep);
     if let [real, effective, saved, fs] = record.gid[..] {

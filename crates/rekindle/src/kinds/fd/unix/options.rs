@@ -120,7 +120,7 @@ pub(super) fn filter(of: &OwnedFd) -> Result<Vec<u8>> {
 pub(super) fn make_room(sender: Arg, bytes: usize, messages: usize, batch: &mut Batch) {
     // Beside the bytes, each message costs what the kernel keeps about it (`SKB_TRUESIZE`).
     let room = (bytes * 2 + messages * 4096 + 256 * 1024).min(1 << 29);
-    set(sender, SO_SNDBUFFORCE, &(room as i32).to_ne_bytes(), batch);
+    set_size(sender, libc::SO_SNDBUF, room as i32, batch);
 }
 
 /// The steps that set the options of a socket, its filter last.
@@ -132,8 +132,7 @@ pub(super) fn restore(record: &Record, number: Arg, batch: &mut Batch) {
     for option in buffers {
         // What the kernel tells is twice what was set (socket(7)).
         let half = option.value.first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes)) / 2;
-        let forced = if option.number == libc::SO_SNDBUF { SO_SNDBUFFORCE } else { SO_RCVBUFFORCE };
-        set(number, forced, &half.to_ne_bytes(), batch);
+        set_size(number, option.number, half, batch);
     }
     for option in others {
         set(number, option.number, &option.value, batch);
@@ -144,6 +143,15 @@ pub(super) fn restore(record: &Record, number: Arg, batch: &mut Batch) {
     for option in lock {
         set(number, option.number, &option.value, batch);
     }
+}
+
+/// Sets the size of a buffer; without privileges it becomes as large as the system allows.
+fn set_size(socket: Arg, number: i32, size: i32, batch: &mut Batch) {
+    set(socket, number, &size.to_ne_bytes(), batch);
+    let forced = if number == libc::SO_SNDBUF { SO_SNDBUFFORCE } else { SO_RCVBUFFORCE };
+    let data = batch.data(&size.to_ne_bytes());
+    let args = [socket, libc::SOL_SOCKET.into(), forced.into(), data.into(), 4.into()];
+    batch.step_may_fail(format!("setting option {forced} of a socket"), nr::SETSOCKOPT, args);
 }
 
 fn set(socket: Arg, number: i32, value: &[u8], batch: &mut Batch) {
