@@ -108,6 +108,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("deleted_directory", "deleted_directory.c"),
     subject("deleted_mapping", "deleted_mapping.c"),
     subject("tmpfile", "tmpfile.c"),
+    subject("tmpfile_shared", "tmpfile_shared.c"),
     subject("memfd", "memfd.c"),
     subject("memfd_program", "memfd_program.c"),
     subject("memfd_huge", "memfd_huge.c"),
@@ -201,6 +202,10 @@ pub const SUBJECTS: &[Subject] = &[
     subject("owner_signal", "owner_signal.c"),
     subject("o_path", "o_path.c"),
     subject("kernel_files", "kernel_files.c"),
+    subject("block_device", "block_device.c"),
+    subject("many_files", "many_files.c").started(&["1000"]),
+    subject("high_numbers", "high_numbers.c"),
+    subject("fifo_ends", "fifo_ends.c"),
     subject("inner_pipe", "inner_pipe.c"),
     subject("pipes", "pipes.c"),
     // events
@@ -209,6 +214,7 @@ pub const SUBJECTS: &[Subject] = &[
     subject("signalfd", "signalfd.c"),
     subject("epoll", "epoll.c"),
     subject("epoll_of_two", "epoll_of_two.c"),
+    subject("many_watched", "many_watched.c"),
     subject("pidfd", "pidfd.c"),
     subject("pidfd_of_family", "pidfd_of_family.c"),
     subject("inotify", "inotify.c"),
@@ -361,6 +367,15 @@ pub const DELETED_FILE: Subject = subject("deleted_file", "deleted_file.c");
 
 /// Holds a file that was deleted under one name and has another, which /proc tells afterwards.
 pub const ANOTHER_NAME: Subject = subject("another_name", "another_name.c");
+
+/// Has files of /proc open about a process that has ended: links name another such process afterwards.
+pub const FILES_OF_DEAD: Subject = subject("files_of_dead", "files_of_dead.c");
+
+/// Has as many files open as some servers.
+pub const MANY_FILES: Subject = subject("many_files", "many_files.c").started(&["20000"]);
+
+/// Has files of mounts open that its test makes.
+pub const MOUNTED: Subject = subject("mounted", "mounted.c");
 
 /// Has its terminal open in all kinds of ways; run on one by its own test.
 pub const TTY_STREAM: Subject = subject("tty_stream", "tty_stream.c").with_terminals();

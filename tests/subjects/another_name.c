@@ -1,4 +1,4 @@
-/* A file that was deleted under the name it was opened by, and has another one in the same directory: it is no deleted file. */
+/* Files that were deleted under the name they were opened by, and have another one: they are no deleted files. */
 #include "subject.h"
 
 int main(void) {
@@ -6,6 +6,10 @@ int main(void) {
     CHECK(linked >= 0 && ftruncate(linked, PAGE) == 0 && link("one", "two") == 0);
     char *mapped = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, linked, 0);
     CHECK(mapped != MAP_FAILED && unlink("one") == 0);
+
+    CHECK(mkdir("here", 0700) == 0 && mkdir("there", 0700) == 0 && mkdir("there/below", 0700) == 0);
+    int moved = open("here/one", O_RDWR | O_CREAT, 0600);
+    CHECK(moved >= 0 && link("here/one", "there/below/two") == 0 && unlink("here/one") == 0);
 
     save_point();
 
@@ -15,5 +19,6 @@ int main(void) {
     CHECK_EQ(stat.st_nlink, 1);
     strcpy(mapped, "still the same");
     CHECK(strcmp(slurp("two"), "still the same") == 0);
+    CHECK(write(moved, "elsewhere", 9) == 9 && strcmp(slurp("there/below/two"), "elsewhere") == 0);
     return ok();
 }

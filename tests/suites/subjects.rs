@@ -2,8 +2,12 @@
 //!
 //! `cargo test -p rekindle-tests --test subjects -- control` runs the controls alone, which need no rekindle.
 
+<<<<<<< HEAD
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
+=======
+use std::path::PathBuf;
+>>>>>>> 500e899 (Keep files of dead processes, lone FIFO readers, names elsewhere)
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -13,19 +17,26 @@ use rekindle_tests::law::{self, Occasion};
 use rekindle_tests::network;
 use rekindle_tests::program::await_gone;
 use rekindle_tests::rekindle::exit::FAILED;
-use rekindle_tests::rekindle::{self, FAULT, pids_in, restore, restore_detached, system_v_ids_in};
+use rekindle_tests::rekindle::{
+    self, FAULT, checkpoint_and_kill, pids_in, restore, restore_detached, system_v_ids_in,
+};
 use rekindle_tests::scene::Scene;
 use rekindle_tests::snapshot::Snapshot;
-use rekindle_tests::subjects::{ANOTHER_NAME, NOLIBC, QUEUE_LEFT, SUBJECTS};
+use rekindle_tests::subjects::{
+    ANOTHER_NAME, FILES_OF_DEAD, MANY_FILES, MOUNTED, NOLIBC, QUEUE_LEFT, SUBJECTS, Subject,
+};
 use rekindle_tests::terminal;
-use rekindle_tests::trial::{Trouble, Verdict, run, trial};
+use rekindle_tests::trial::{Trouble, Verdict, needs, needs_root, run, trial};
 use rekindle_tests::{ensure, fail};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use rustix::process::Pid;
 
 fn main() -> ExitCode {
     let mut trials: Vec<Trial> = vec![
-        trial("another_name::kill_and_restore", another_name),
+        trial("another_name::kill_and_restore", || come_back(&ANOTHER_NAME)),
+        trial("files_of_dead::kill_and_restore", || come_back(&FILES_OF_DEAD)),
+        trial("many_files::twenty_thousand", || come_back(&MANY_FILES)),
+        trial("mounted::kill_and_restore", mounted),
         trial("sysv_shm::made_again", || made_again("sysv_shm")),
         trial("sysv_semaphores::made_again", || made_again("sysv_semaphores")),
         trial("sysv_queues::made_again", || made_again("sysv_queues")),
@@ -138,11 +149,59 @@ fn queue_goes_back() -> Verdict {
     came_back
 }
 
-/// /proc tells the other name afterwards, which the law knows nothing of.
-fn another_name() -> Verdict {
+/// Without a look at the law: /proc tells another name afterwards, or has too much to tell.
+fn come_back(subject: &Subject) -> Verdict {
     let scene = Scene::new()?;
-    let pid = checkpointed(&ANOTHER_NAME, &scene)?;
+    let pid = checkpointed(subject, &scene)?;
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// A mount that goes with the test.
+struct Mount(PathBuf);
+
+impl Mount {
+    fn make(at: PathBuf, arguments: &[&str], scene: &Scene) -> Verdict<Self> {
+        std::fs::create_dir(&at)?;
+        let mut command = Command::new("mount");
+        let done =
+            command.args(arguments).arg(&at).current_dir(scene.directory()).stderr(Stdio::null()).status()?;
+        needs(done.success(), "the right to mount")?;
+        Ok(Self(at))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.0).status(); // the scene's directory stays otherwise
+    }
+}
+
+fn mounted() -> Verdict {
+    needs_root()?;
+    let scene = Scene::new()?;
+    let at = |name: &str| scene.directory().join(name);
+    for name in ["source", "lower", "upper", "work"] {
+        std::fs::create_dir(at(name))?;
+    }
+    for name in ["source/file", "lower/kept", "lower/changed"] {
+        std::fs::write(at(name), "contents")?;
+    }
+    let _overlay = Mount::make(
+        at("overlay"),
+        &["-t", "overlay", "-o", "lowerdir=lower,upperdir=upper,workdir=work", "overlay"],
+        &scene,
+    )?;
+    let readonly = Mount::make(at("readonly"), &["--bind", "source"], &scene)?;
+    let remounted = Command::new("mount").args(["-o", "remount,ro,bind"]).arg(&readonly.0).status()?;
+    needs(remounted.success(), "the right to mount")?;
+    scene.images()?;
+    let mut program = at_save_point(&MOUNTED, &scene)?;
+    let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
+    checkpoint_and_kill(&mut program, &scene.image())?;
+    let program = restore_detached(pid, &scene.image(), &scene)?;
+    program.await_still()?;
+    law::holds(&before, &Snapshot::of(pid)?, Occasion::Restored)?;
+    program.go_on(Duration::ZERO)
 }
 
 /// The mildest law still sees one changed bit.

@@ -30,6 +30,9 @@ impl FdKind for Device {
 
     fn claims(&self, fd: &FdView, _cx: &Survey<'_>) -> Claim {
         let is_it = fd.file_type() == libc::S_IFCHR && is_stateless(fd.rdev) && fd.link.starts_with(b"/");
+        if is_it && path_of(&fd.link, fd.dev, fd.ino).is_none() {
+            return Claim::Refused("deleted-device", "its device file has been deleted", "make it again");
+        }
         if is_it || is_block_device(fd) { Claim::Mine } else { Claim::NotMine }
     }
 

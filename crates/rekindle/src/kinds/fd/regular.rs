@@ -46,8 +46,8 @@ impl FdKind for Regular {
             if fd.link.ends_with(b" (deleted)") {
                 return Claim::Refused(
                     "deleted-file",
-                    "the name that it was opened by has been deleted, and its other names are not in the same directory",
-                    "link it into that directory",
+                    "the name that it was opened by has been deleted, and its other names are nowhere near it",
+                    "link it into the directory where it was",
                 );
             }
             return Claim::Refused(

@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::refusal::show;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What is made of regular files that were modified since the checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,8 +173,11 @@ impl FileTable {
 /// How the name of something deleted ends in /proc.
 const DELETED: &[u8] = b" (deleted)";
 
+/// How many names are looked at for another name of a file.
+const NAMES_MAX: usize = 20_000;
+
 /// A path that leads to a file, of which a link in /proc says `name`: that name; or, if it has been deleted there, another
-/// name that it has in the same directory.
+/// name that it has in the same directory, or below one of the three above.
 pub fn path_of(name: &[u8], dev: u64, ino: u64) -> Option<Vec<u8>> {
     let is_it = |path: &Path| {
         std::fs::symlink_metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (dev, ino))
@@ -184,8 +187,27 @@ pub fn path_of(name: &[u8], dev: u64, ino: u64) -> Option<Vec<u8>> {
         return Some(name.to_vec());
     }
     let old = Path::new(OsStr::from_bytes(name.strip_suffix(DELETED)?));
-    let entries = std::fs::read_dir(old.parent()?).ok()?;
-    let alike = entries.flatten().filter(|entry| entry.ino() == ino).map(|entry| entry.path());
-    let found = alike.into_iter().find(|path| is_it(path))?;
-    Some(found.as_os_str().as_bytes().to_vec())
+    let mut left = NAMES_MAX;
+    // The nearest first: most of it is looked through twice, and little is.
+    let found =
+        old.ancestors().skip(1).take(4).find_map(|place| look_below(place, ino, &is_it, &mut left))?;
+    Some(found.into_os_string().into_vec())
+}
+
+/// A name below a directory, on whichever level, that leads to a file with this number.
+fn look_below(place: &Path, ino: u64, is_it: &dyn Fn(&Path) -> bool, left: &mut usize) -> Option<PathBuf> {
+    let mut directories = VecDeque::from([place.to_owned()]);
+    while let Some(directory) = directories.pop_front() {
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            *left = left.checked_sub(1)?;
+            let path = entry.path();
+            if entry.ino() == ino && is_it(&path) {
+                return Some(path);
+            }
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                directories.push_back(path);
+            }
+        }
+    }
+    None
 }
