@@ -19,6 +19,8 @@ pub mod mem;
 pub mod message_queues;
 pub mod process;
 pub mod semaphores;
+#[cfg(test)]
+mod support_matrix;
 pub mod task;
 
 use crate::error::Error;

@@ -4,7 +4,7 @@ use crate::refusal::show;
 use crate::view::FdView;
 
 /// Anonymous inodes that people meet: name in the link, why, and what to do.
-const KNOWN: &[(&str, &str, &str)] = &[
+pub(crate) const KNOWN: &[(&str, &str, &str)] = &[
     (
         "io_uring",
         "io_uring rings cannot be captured yet",

@@ -18,7 +18,7 @@ mod directory;
 mod epoll;
 mod eventfd;
 mod fetch;
-mod foreign;
+pub(crate) mod foreign;
 pub mod inet;
 mod inotify;
 mod kernel_file;
