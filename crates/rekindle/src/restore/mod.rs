@@ -495,7 +495,7 @@ fn revive(
         let mut batch = Batch::new();
         stops::take_notice(process.process.identity.pid, plan, &mut batch);
         layout.finish(index, Stage::Last, &mut batch);
-        Nest::forget_ends(&signals_of_children(process.process.identity.pid, plan, ties), &mut batch);
+        Nest::forget_ends(&stops::signals_of_children(process.process.identity.pid, plan, ties), &mut batch);
         run_phase(newborn, process, Phase::Pending, batch)?;
     }
     let mut tasks = Vec::with_capacity(newborns.len());
@@ -505,26 +505,6 @@ fn revive(
     fault::point("restore-stopped")?;
     Ok(tasks)
 }
-
-/// The signals that the children of a process have sent it which have ended, or stopped, in the course of the restore.
-fn signals_of_children(pid: i32, plan: &Plan, ties: &Ties) -> Vec<i32> {
-    let stands_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
-    let leads =
-        |grouping: &ties::Grouping| matches!(grouping, ties::Grouping::LeadByChild(by, _) if *by == pid);
-    let zombies = plan.zombies.iter().filter(|zombie| zombie.ppid == pid);
-    let mut signals: Vec<i32> = zombies.map(|zombie| zombie.exit_signal).collect();
-    let has_stopped = stops::has_stopped_children(pid, plan);
-    if has_stopped || ties.births.iter().any(stands_in) || ties.groupings.iter().any(leads) {
-        signals.push(nest::SIGCHLD);
-    }
-    // Real-time signals queue up (signal(7)); of the others there is one at most.
-    signals.sort_unstable();
-    signals.dedup_by(|next, before| next == before && *next < REAL_TIME);
-    signals
-}
-
-/// The first of the real-time signals as the kernel sees them.
-const REAL_TIME: i32 = 32;
 
 fn start_threads(newborn: &mut Newborn, process: &ProcessPlan) -> Result<(), Error> {
     let Some((leader, others)) = process.tasks.split_first() else {

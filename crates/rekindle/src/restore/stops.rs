@@ -9,8 +9,10 @@
 //! parent             SIGCHLD         waitid, if it had been told before ── signal taken back
 //! ```
 
+use super::nest::SIGCHLD;
 use crate::error::Error;
 use crate::record::{Plan, ProcessPlan};
+use crate::ties::{self, Ties};
 use rekindle_sys::nr;
 use rekindle_tracee::{Batch, Newborn};
 
@@ -46,3 +48,23 @@ pub(super) fn take_notice(pid: i32, plan: &Plan, batch: &mut Batch) {
         }
     }
 }
+
+/// The signals that the children of a process have sent it which have ended, or stopped, in the course of the restore.
+pub(super) fn signals_of_children(pid: i32, plan: &Plan, ties: &Ties) -> Vec<i32> {
+    let stands_in = |birth: &ties::Birth| birth.stand_in && birth.maker == ties::Maker::Parent(pid);
+    let leads =
+        |grouping: &ties::Grouping| matches!(grouping, ties::Grouping::LeadByChild(by, _) if *by == pid);
+    let zombies = plan.zombies.iter().filter(|zombie| zombie.ppid == pid);
+    let mut signals: Vec<i32> = zombies.map(|zombie| zombie.exit_signal).collect();
+    let has_stopped = has_stopped_children(pid, plan);
+    if has_stopped || ties.births.iter().any(stands_in) || ties.groupings.iter().any(leads) {
+        signals.push(SIGCHLD);
+    }
+    // Real-time signals queue up (signal(7)); of the others there is one at most.
+    signals.sort_unstable();
+    signals.dedup_by(|next, before| next == before && *next < REAL_TIME);
+    signals
+}
+
+/// The first of the real-time signals as the kernel sees them.
+const REAL_TIME: i32 = 32;
