@@ -248,6 +248,10 @@ impl Values {
         self.descriptors(prefix, pid, root);
         for task in fs::read_dir(process.join("task"))? {
             let task = task?;
+            // The kernel's own, which works for a ring of io_uring.
+            if bytes_raw(&task.path().join("comm")).starts_with(b"iou-") {
+                continue;
+            }
             self.task(&format!("{prefix}task"), &task.file_name().to_string_lossy(), &task.path());
         }
         Ok(())
@@ -358,6 +362,10 @@ impl Values {
             if let Some(name) = &comparable {
                 self.put(format!("{prefix}fd/{fd}/ino"), name);
             }
+            if target == RING {
+                let ring = format!("object {}", self.objects.order(&inode(&fd)));
+                self.put(format!("{prefix}fd/{fd}/ino"), ring);
+            }
             if target == "anon_inode:[pidfd]" {
                 self.put(format!("{prefix}fd/{fd}/ino"), "that of a process");
             }
@@ -374,6 +382,8 @@ impl Values {
         for (name, value) in String::from_utf8_lossy(&text).lines().filter_map(|line| line.split_once(':')) {
             let value = match (name.trim(), value.trim()) {
                 ("eventfd-id" | "it_value", _) => continue,
+                // Of the thread that submits to a ring.
+                ("SqThread" | "SqThreadCpu" | "SqTotalTime" | "SqWorkTime", _) => continue,
                 // A periodic timer counts when it is asked.
                 ("ticks", ticks) => if ticks == "0" { "none" } else { "some" }.to_owned(),
                 // In the order of addresses in the kernel; the inode is the last but one.
@@ -530,7 +540,9 @@ fn header(line: &str, policies: &BTreeMap<u64, String>, objects: &mut Serials) -
 }
 
 /// The beginnings of the names of memory without a file.
-const FILELESS: &[&str] = &["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:"];
+const FILELESS: &[&str] = &["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:", RING];
+/// A ring of io_uring, each with an inode of its own.
+const RING: &str = "anon_inode:[io_uring]";
 
 /// Whether a link of /proc leads to a file that has been deleted.
 fn is_deleted(name: &str) -> bool {

@@ -210,6 +210,12 @@ pub const SUBJECTS: &[Subject] = &[
     subject("pipes", "pipes.c"),
     // events
     subject("eventfd", "eventfd.c"),
+    subject("uring", "uring.c"),
+    subject("uring_sqpoll", "uring.c").started(&["sqpoll"]),
+    subject("uring_single", "uring.c").started(&["single"]),
+    subject("uring_deferred", "uring.c").started(&["deferred"]),
+    subject("uring_unindexed", "uring.c").started(&["unindexed"]),
+    subject("uring_pending", "uring_pending.c"),
     subject("timerfd", "timerfd.c"),
     subject("signalfd", "signalfd.c"),
     subject("epoll", "epoll.c"),

@@ -43,3 +43,4 @@ pub mod timers;
 pub use dev::Dev;
 pub use error::ParseError;
 pub use state::State;
+pub use text::unescape;

@@ -178,7 +178,8 @@ pub(crate) fn bracketed_inode(text: &[u8]) -> Option<(&[u8], u64)> {
 /// The kernel escapes a chosen set of bytes per file. Where the backslash is in that set the text is unambiguous;
 /// where it is not (`maps`: only the newline is), a name that holds a literal `\012` reads the same as one with
 /// a newline, and whoever must be sure has to ask elsewhere (`/proc/PID/map_files`).
-pub(crate) fn unescape(text: &[u8], escaped: &[u8]) -> Vec<u8> {
+#[must_use]
+pub fn unescape(text: &[u8], escaped: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some((head, tail)) = cut(rest, b'\\') {

@@ -203,6 +203,7 @@ fn what(mapping: &mapping::Record, process: &ProcessPlan, plan: &Plan) -> String
             let name = plan.object(mapping.object).and_then(|object| object.name());
             name.unwrap_or_else(|| format!("[shared memory {}]", mapping.object))
         }
+        Backing::Ring => "anon_inode:[io_uring]".to_owned(),
         Backing::Anonymous => match &mapping.name {
             Some(name) => format!("[anon:{}]", show(name)),
             None if mapping.start < bounds.brk && mapping.end > bounds.start_brk => "[heap]".to_owned(),

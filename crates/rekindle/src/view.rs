@@ -10,6 +10,7 @@ pub(crate) use threads::{Namespace, THREAD_NAMESPACES};
 use crate::error::Error;
 use crate::kinds::fd::terminal::Terminals;
 use crate::kinds::fd::unix::Sockets;
+use crate::kinds::fd::uring::Rings;
 use crate::kinds::process::zombie;
 use crate::parallel;
 use crate::ties::{Member, Ties};
@@ -278,6 +279,8 @@ pub struct ProcessView {
     pub waits: HashMap<i32, Wait>,
     /// The sleeps that all its threads were in, if they were, before its mappings were read.
     rest: Option<Rest>,
+    /// What its rings of io_uring told it, once it was frozen.
+    pub rings: Rings,
 }
 
 /// A thread as /proc shows it.
@@ -376,6 +379,7 @@ impl ProcessView {
             threads,
             waits: HashMap::new(),
             rest,
+            rings: Rings::default(),
         })
     }
 

@@ -26,6 +26,7 @@ pub mod socket;
 pub mod sysv;
 pub mod task;
 pub mod tty;
+pub mod uring;
 pub mod vm;
 pub mod wait;
 

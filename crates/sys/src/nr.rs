@@ -47,6 +47,9 @@ numbers! {
     UNSHARE = libc::SYS_unshare, "unshare(2)";
     SETNS = libc::SYS_setns, "setns(2)";
     IOCTL = libc::SYS_ioctl, "ioctl(2)";
+    IO_URING_SETUP = libc::SYS_io_uring_setup, "io_uring_setup(2), Linux 5.1";
+    IO_URING_ENTER = libc::SYS_io_uring_enter, "io_uring_enter(2), Linux 5.1";
+    IO_URING_REGISTER = libc::SYS_io_uring_register, "io_uring_register(2), Linux 5.1";
     EVENTFD2 = libc::SYS_eventfd2, "eventfd(2)";
     TIMERFD_CREATE = libc::SYS_timerfd_create, "timerfd_create(2)";
     TIMERFD_SETTIME = libc::SYS_timerfd_settime, "timerfd_settime(2)";

@@ -2,7 +2,7 @@
 
 use crate::{Errno, Result, last_errno};
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -48,10 +48,26 @@ impl SharedArea {
         if len == 0 || size < len as u64 {
             return Err(Errno::INVAL);
         }
+        Self::map_part(file.as_fd(), len, address, flags, 0)
+    }
+
+    /// Maps `len` bytes, a multiple of the page size, of a ring of io_uring, from the offset `IORING_OFF_*` on (io_uring_setup(2)).
+    /// `EFAULT` when the ring has not as many.
+    pub fn map_ring(ring: BorrowedFd<'_>, len: usize, offset: u64) -> Result<Self> {
+        let area = Self::map_part(ring, len, 0, libc::MAP_SHARED, offset)?;
+        // A page that is not there would kill us at the first access.
+        let last = area.address() + (len as u64).saturating_sub(1);
+        match crate::vm::read(std::process::id().cast_signed(), last, &mut [0])? {
+            1 => Ok(area),
+            _ => Err(Errno::FAULT),
+        }
+    }
+
+    fn map_part(fd: BorrowedFd<'_>, len: usize, address: u64, flags: i32, offset: u64) -> Result<Self> {
         let prot = libc::PROT_READ | libc::PROT_WRITE;
-        let fd = file.as_fd().as_raw_fd();
+        let fd = fd.as_raw_fd();
         // SAFETY: nothing of ours is replaced: the address is the kernel's choice, or MAP_FIXED_NOREPLACE guards it.
-        let at = unsafe { libc::mmap(address as *mut _, len, prot, flags, fd, 0) };
+        let at = unsafe { libc::mmap(address as *mut _, len, prot, flags, fd, offset as libc::off_t) };
         if at == libc::MAP_FAILED {
             return Err(last_errno());
         }

@@ -60,7 +60,8 @@ impl Frozen {
     fn seize_new(&self) -> Result<Fresh> {
         let mut fresh = Fresh { seized: Vec::new(), unclear: None };
         let held: BTreeSet<i32> = self.tasks.iter().map(StoppedTask::tid).collect();
-        for tid in thread_ids(self.pid)?.into_iter().filter(|tid| !held.contains(tid)) {
+        let is_new = |tid: &i32| !held.contains(tid) && (*tid == self.pid || !is_worker(self.pid, *tid));
+        for tid in thread_ids(self.pid)?.into_iter().filter(is_new) {
             match ptrace::seize(tid, Options::TRACESYSGOOD) {
                 Ok(()) => fresh.seized.push(tid),
                 Err(Errno::SRCH) => continue,
@@ -196,6 +197,18 @@ impl Drop for Frozen {
             let _ = ptrace::detach(task.tid(), 0); // likewise
         }
     }
+}
+
+/// Whether a thread is one of the kernel's own that work for a process's io_uring (`iou-sqp-*`, `iou-wrk-*`): it executes
+/// nothing of the program, and goes with it.
+pub fn is_worker(pid: i32, tid: i32) -> bool {
+    /// include/linux/sched.h
+    const PF_IO_WORKER: u32 = 0x10;
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/task/{tid}/{name}")).unwrap_or_default();
+    // Any thread can call itself so.
+    let looks_like_one = || read("comm").starts_with(b"iou-");
+    looks_like_one()
+        && rekindle_procfs::stat::parse(&read("stat")).is_ok_and(|stat| stat.flags & PF_IO_WORKER != 0)
 }
 
 /// The threads of a process, from /proc/PID/task.

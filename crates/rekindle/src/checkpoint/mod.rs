@@ -232,6 +232,7 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-surveyed-again")?;
         self.at(CheckpointStage::Frozen)?;
         survey_stopped(&tree, &frozen)?;
+        settle_rings(&mut tree, &mut frozen)?;
         let lock = if self.kill { Lock::Locked } else { Lock::Open };
         let mut network = Network::of(&tree, self.tcp, lock)?;
         fault::point("checkpoint-locked")?;
@@ -378,6 +379,16 @@ fn survey_stopped(tree: &TreeView, frozen: &FrozenTree) -> Result<(), Error> {
         process.suspend_seccomp(|tid| mode(tid).unwrap_or(0) != 0)?;
     }
     Ok(())
+}
+
+/// Lets the operations of io_uring that are at work come to an end, and asks processes about their rings.
+fn settle_rings(tree: &mut TreeView, frozen: &mut FrozenTree) -> Result<(), Error> {
+    for process in frozen.processes_mut() {
+        if let Some(view) = tree.processes.iter_mut().find(|view| view.pid == process.pid()) {
+            view.rings = fd::uring::settle(view, process)?;
+        }
+    }
+    fault::point("checkpoint-rings-settled")
 }
 
 /// Everything about a frozen tree but the contents of its memory.

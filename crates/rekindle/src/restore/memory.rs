@@ -233,6 +233,7 @@ impl<'a> Rebuild<'a> {
                 Backing::Object if !mapping.shared => {
                     by_object.entry(mapping.object).or_default().push(index);
                 }
+                Backing::Ring => mapping.keep_place(batch),
                 Backing::SharedAnonymous | Backing::Object => {}
             }
         }

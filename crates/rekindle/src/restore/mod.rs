@@ -490,6 +490,8 @@ fn revive(
             run_phase(newborn, process, phase, Batch::new())?;
         }
     }
+    fd::uring::revive(newborns, plan, layout)?;
+    fault::point("restore-rings")?;
     stops::stop(newborns, plan)?;
     for (index, (newborn, process)) in newborns.iter_mut().zip(&plan.processes).enumerate() {
         let mut batch = Batch::new();

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::kinds::clocks;
-use crate::kinds::fd::{self, Files, terminal};
+use crate::kinds::fd::{self, Files, terminal, uring};
 use crate::kinds::gone_directory;
 use crate::kinds::mem::file::ChangedFiles;
 use crate::kinds::mem::mapping::{self, Backing};
@@ -203,6 +203,9 @@ fn check_mappings(plan: &Plan, process: &ProcessPlan, files: &Files<'_>) -> Resu
             Ok(Backing::File) => files.has(mapping.file),
             Ok(Backing::SharedAnonymous) => mapping.shared && object_holds(plan, mapping),
             Ok(Backing::Object) => is_file_object(plan, mapping.object),
+            Ok(Backing::Ring) => {
+                mapping.shared && uring::has_ring(mapping, &plan.descriptions, &process.descriptors)
+            }
             Err(_) => false,
         };
         let lie_inside = |ranges: &[u64]| {

@@ -56,6 +56,9 @@ fn read_part(pid: i32, dir: &OwnedFd, tids: &[i32]) -> Result<Vec<ThreadView>, E
         }
         let status = procfs::status::parse(&bytes);
         let status = status.map_err(|error| Error::proc(pid, format!("task/{tid}/status"), error))?;
+        if status.name.starts_with(b"iou-") && rekindle_tracee::freeze::is_worker(pid, *tid) {
+            continue; // the kernel's own
+        }
         views.push(ThreadView { tid: *tid, status, namespaces: namespaces(dir.as_fd(), *tid) });
     }
     Ok(views)

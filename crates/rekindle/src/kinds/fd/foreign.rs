@@ -6,12 +6,6 @@ use crate::view::FdView;
 /// Anonymous inodes that people meet: name in the link, why, and what to do.
 pub(crate) const KNOWN: &[(&str, &str, &str)] = &[
     (
-        "io_uring",
-        "io_uring rings cannot be captured yet",
-        "start the program without: UV_USE_IO_URING=0 in the environment of Node.js, `--innodb-use-native-aio=0` for MariaDB, \
-         or kernel.io_uring_disabled=2 in sysctl for all",
-    ),
-    (
         "userfaultfd",
         "memory whose faults a program serves itself (userfaultfd) cannot be captured yet",
         "let the program close it first",

@@ -37,6 +37,7 @@ mod stream;
 pub mod terminal;
 mod timerfd;
 pub mod unix;
+pub mod uring;
 mod watched;
 
 use super::gone_directory;
@@ -127,6 +128,7 @@ pub static KINDS: &[&dyn FdKind] = &[
     &epoll::Epoll,
     &pidfd::Pidfd,
     &inotify::Inotify,
+    &uring::Uring,
 ];
 
 /// What a kind says of a descriptor.
@@ -296,6 +298,9 @@ pub struct Description {
     /// The POSIX message queue.
     #[prost(message, optional, tag = "28")]
     pub mqueue: Option<mqueue::Record>,
+    /// The ring, for those of io_uring.
+    #[prost(message, optional, tag = "30")]
+    pub uring: Option<uring::Record>,
     /// Locks that it has, or that processes have taken through it.
     #[prost(message, repeated, tag = "20")]
     pub locks: Vec<locks::Record>,

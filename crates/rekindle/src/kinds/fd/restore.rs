@@ -354,6 +354,11 @@ impl<'a> Layout<'a> {
         self.places.get(&id).is_some_and(|place| place.process == process)
     }
 
+    /// The process that holds a description, by its place in the plan, and its number there.
+    pub fn holder_of(&self, id: u32) -> Option<(usize, i32)> {
+        self.places.get(&id).filter(|place| !place.passing).map(|place| (place.process, place.number))
+    }
+
     fn pid(&self, process: usize) -> i32 {
         self.processes[process].process.identity.pid
     }

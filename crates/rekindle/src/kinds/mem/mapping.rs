@@ -10,6 +10,7 @@ use super::file::FileTable;
 use super::shared::SharedTable;
 use super::{advice, deleted, file, memfd, policy, segment, vdso};
 use crate::error::Error;
+use crate::kinds::fd::uring;
 use crate::refusal::{Refusals, show};
 use crate::view::ProcessView;
 use rekindle_procfs::maps::{Mapping, Perms, Special};
@@ -35,6 +36,8 @@ pub enum Backing {
     SharedAnonymous = 2,
     /// A file that no path leads to: an object.
     Object = 3,
+    /// A ring of io_uring.
+    Ring = 4,
 }
 
 /// The form of a mapping in the image.
@@ -85,6 +88,9 @@ pub struct Record {
     /// Ranges of pages that it has not, though that process has: start and length, by turns.
     #[prost(fixed64, repeated, tag = "15")]
     pub dropped: Vec<u64>,
+    /// The number of the inode of the ring that it is of.
+    #[prost(fixed64, tag = "16")]
+    pub ring: u64,
 }
 
 /// What rings of io_setup(2) are called (fs/aio.c).
@@ -150,6 +156,13 @@ impl Record {
             && !self.shared
             && like(self) == like(before)
             && self.huge_page == 0
+    }
+
+    /// The step that keeps the place of a ring, which is mapped when there is one.
+    pub fn keep_place(&self, batch: &mut Batch) {
+        let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE;
+        let args = [self.start.into(), self.length().into(), 0.into(), flags.into(), (-1).into(), 0.into()];
+        batch.step(format!("keeping a place for an io_uring at {:x}", self.start), nr::MMAP, args);
     }
 
     fn map_flags(&self) -> i32 {
@@ -239,6 +252,9 @@ impl Record {
 
     /// The steps that settle it once its pages are in.
     pub fn settle(&self, apart: bool, batch: &mut Batch) {
+        if self.backing() == Backing::Ring {
+            return; // it is not there yet
+        }
         let (start, len) = (self.start, self.length());
         let not_dumped = self.vm_flags().has(*b"dd");
         if apart || (not_dumped && self.backing() == Backing::SharedAnonymous) {
@@ -260,7 +276,7 @@ impl Record {
 /// What of the mappings of a process cannot be captured.
 pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
     for entry in &view.mappings {
-        if let Some((code, why)) = refusal(view.pid, entry) {
+        if let Some((code, why)) = refusal(view, entry) {
             let m = &entry.mapping;
             let subject = format!("mapping {:x}-{:x} {}", m.start, m.end, show(&m.name));
             refusals.add(
@@ -273,8 +289,14 @@ pub fn survey(view: &ProcessView, refusals: &mut Refusals) {
     }
 }
 
-fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
-    let mapping = &entry.mapping;
+fn refusal(view: &ProcessView, entry: &Entry) -> Option<(&'static str, String)> {
+    let (pid, mapping) = (view.pid, &entry.mapping);
+    if uring::is_mapping(mapping) {
+        let why = uring::refusal_of_mapping(view, mapping);
+        let is_sealed = entry.vm_flags.has(*b"sl");
+        let why = why.or(is_sealed.then_some("it is of an io_uring, and sealed"));
+        return why.map(|why| ("mapping-kind", why.to_owned()));
+    }
     if vdso::is_part(mapping) || mapping.special() == Some(Special::Vsyscall) {
         return None;
     }
@@ -294,7 +316,7 @@ fn refusal(pid: i32, entry: &Entry) -> Option<(&'static str, String)> {
         ));
     }
     match backing(pid, entry) {
-        Some(Backing::Anonymous | Backing::SharedAnonymous | Backing::Object) => None,
+        Some(Backing::Anonymous | Backing::SharedAnonymous | Backing::Object | Backing::Ring) => None,
         Some(Backing::File) => changed_file(pid, entry),
         None if mapping.deleted().is_some() => Some((
             "deleted-file",
@@ -322,6 +344,9 @@ fn backing(pid: i32, entry: &Entry) -> Option<Backing> {
     let mapping = &entry.mapping;
     let shared = mapping.perms.contains(Perms::SHARED);
     let name = mapping.name.as_slice();
+    if uring::is_mapping(mapping) {
+        return shared.then_some(Backing::Ring);
+    }
     if super::shared::is_anonymous(name) {
         return Some(if shared { Backing::SharedAnonymous } else { Backing::Anonymous });
     }
@@ -425,7 +450,7 @@ pub fn capture(
         let huge_page = if is_huge { entry.kernel_page_kb().unwrap_or(2048) * 1024 } else { 0 };
         let (mut file, mut object) = (0, 0);
         match backing {
-            Backing::Anonymous => {}
+            Backing::Anonymous | Backing::Ring => {}
             Backing::File => {
                 let behind = super::shared::map_file(view.pid, mapping);
                 file = files.id_of_link(&mapping.name, Path::new(&behind))?;
@@ -456,6 +481,7 @@ pub fn capture(
             guards: Vec::new(),
             inherited: false,
             dropped: Vec::new(),
+            ring: if backing == Backing::Ring { mapping.inode } else { 0 },
         });
     }
     Ok(records)
