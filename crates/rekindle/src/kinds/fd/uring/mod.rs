@@ -296,19 +296,24 @@ fn obstacle(told: &Told, inside: &inside::Inside, view: &ProcessView) -> Option<
 fn look(told: &Told, memory: &Memory) -> Record {
     let (sqes, mut array) = (memory.sqes(), memory.array());
     let second_is_used = sqes.chunks(SQE_LEN).nth(1).is_some_and(|sqe| sqe.iter().any(|byte| *byte != 0));
+    let is_unindexed = !memory.has_array() || (told.queued() > 0 && !told.lists_queued);
     // Either nothing was submitted but the first, or there is no array, and a ring that has one in its own order does as well.
-    if array.iter().all(|entry| *entry == 0) && (told.submitted <= 1 || second_is_used) {
+    let is_empty = array.iter().all(|entry| *entry == 0);
+    if is_unindexed || (is_empty && (told.submitted <= 1 || second_is_used)) {
         array = (0..told.sq_entries).collect();
     }
-    let params = memory.params();
-    let no_array = if memory.has_array() { 0 } else { setup::NO_SQARRAY };
+    let mut params = *memory.params();
+    if is_unindexed {
+        params.sq_off[6] = 0;
+    }
+    let no_array = if is_unindexed { setup::NO_SQARRAY } else { 0 };
     Record {
         sq_entries: told.sq_entries,
         cq_entries: told.cq_entries,
         // What the kernel does not tell is as it harms least: decision 5.
         flags: setup::CQSIZE | setup::SUBMIT_ALL | no_array,
         features: params.features,
-        offsets: offsets(params),
+        offsets: offsets(&params),
         submitted: told.submitted,
         completed: told.completed,
         sq_tail: memory.get(Word::SqTail),

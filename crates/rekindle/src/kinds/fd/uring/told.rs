@@ -40,6 +40,8 @@ pub(super) struct Told {
     pub(super) buffers: Vec<(u64, u64)>,
     /// The operations (`IORING_OP_*`) that wait for a file.
     pub(super) polls: Vec<u32>,
+    /// Whether it lists what is queued, which it does of rings that have an array only.
+    pub(super) lists_queued: bool,
     /// Whether completions wait outside of the queue.
     pub(super) overflows: bool,
     /// Whether network devices are polled.
@@ -95,7 +97,10 @@ impl Told {
             }
             let index = || u32::try_from(anonymous::parse(name, 10)?).ok();
             match section {
-                b"SQEs" => self.wide |= contains(value, b"e0:0x"),
+                b"SQEs" => {
+                    self.lists_queued = true;
+                    self.wide |= contains(value, b"e0:0x");
+                }
                 b"CQEs" => self.wide |= contains(value, b"extra1:"),
                 b"UserFiles" => self.files.push((index()?, unescape(value, b" \t\n\\"))),
                 b"UserBufs" => buffers.push((index()?, buffer(value)?)),
