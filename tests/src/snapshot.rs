@@ -540,7 +540,8 @@ fn header(line: &str, policies: &BTreeMap<u64, String>, objects: &mut Serials) -
 }
 
 /// The beginnings of the names of memory without a file.
-const FILELESS: &[&str] = &["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:", RING];
+const FILELESS: &[&str] =
+    &["/dev/zero (deleted)", "/memfd:", "/SYSV", "/anon_hugepage", "[anon_shmem:", RING];
 /// A ring of io_uring, each with an inode of its own.
 const RING: &str = "anon_inode:[io_uring]";
 

@@ -11,6 +11,8 @@ int main(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     CHECK(pipe(polled) == 0 && empty >= 0 && listening >= 0);
+    int yes = 1; /* the kernel lets go of a killed program's socket when it has taken down its ring */
+    CHECK(setsockopt(listening, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes) == 0);
     CHECK(bind(listening, (void *)&address, length) == 0 && listen(listening, 5) == 0);
     CHECK(getsockname(listening, (void *)&address, &length) == 0);
     static uint64_t value;

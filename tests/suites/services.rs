@@ -26,6 +26,9 @@ fn main() -> ExitCode {
         Tool::each("apache_prefork", apache),
         Tool::each("redis_saving_in_the_background", redis),
         Tool::each("ssh_agent", ssh_agent),
+        Tool::each("mariadb_on_io_uring", mariadb),
+        Tool::each("node_on_io_uring", node),
+        Tool::each("fio_on_io_uring", fio),
     ];
     run_one_at_a_time(trials.into_iter().flatten().collect())
 }
@@ -269,5 +272,142 @@ fn ssh_agent(tool: Tool) -> Verdict {
         ensure!(run(&add, &["-l"])?.contains("ED25519"), "the agent has lost the key");
         run(&add, &["-T", "key.pub"]).map(drop)
     })?;
+    Ok(())
+}
+
+// ---- MariaDB
+
+/// Its storage engine reads and writes through io_uring. It is killed while a client inserts; what was told to be there is.
+fn mariadb(tool: Tool) -> Verdict {
+    needs_root()?;
+    let (server, client, install) = (find("mariadbd")?, find("mariadb")?, find("mariadb-install-db")?);
+    needs(
+        fs::read_to_string("/etc/passwd")?.lines().any(|line| line.starts_with("mysql:")),
+        "the user mysql",
+    )?;
+    let scene = Scene::new()?;
+    let directory = scene.directory();
+    for open in [&directory, &directory.join("..")] {
+        fs::set_permissions(open, fs::Permissions::from_mode(0o777))?;
+    }
+    let data = format!("--datadir={}/data", directory.display());
+    let run = |program: &Path, arguments: &[&str]| -> Verdict<String> {
+        let mut command = Command::new(program);
+        let output = command.args(arguments).current_dir(&directory).stdin(Stdio::null()).output()?;
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        ensure!(output.status.success(), "{} {arguments:?}: {errors}", program.display());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let plain = "--auth-root-authentication-method=normal";
+    run(&install, &["--no-defaults", "--user=mysql", &data, plain])?;
+    let [socket, log] = ["socket=", "log-error="]
+        .map(|option| format!("--{option}{}/{}.err", directory.display(), &option[..3]));
+    let arguments = [
+        "--no-defaults",
+        "--user=mysql",
+        &data,
+        &socket,
+        &log,
+        "--skip-networking",
+        "--innodb-use-native-aio=1",
+        "--innodb-buffer-pool-size=16M",
+    ];
+    let program = Program::start(&server, &arguments, &scene)?;
+    let ask = |query: &str| run(&client, &["--no-defaults", "-uroot", &socket, "-N", "-e", query]);
+    await_service(&program, || ask("select 1"))?;
+    ensure!(rings(program.pid().as_raw_nonzero()) > 0, "it has no ring");
+    ask("create table test.t (i int primary key auto_increment, v varchar(2000))")?;
+    let mut rows = 0;
+    again_and_again(tool, program, &scene, |program| {
+        let counted =
+            await_service(program, || ask("select count(*) from test.t where v = repeat('v', 1500)"))?;
+        ensure!(counted == rows.to_string(), "there are {counted} rows of {rows}");
+        ensure!(ask("check table test.t")?.ends_with("OK"), "its table is damaged");
+        // Not waited for: its pages are on their way when it is killed.
+        ask("insert into test.t (v) select repeat('v', 1500) from test.seq_1_to_1000")?;
+        rows = ask("select count(*) from test.t")?.parse().unwrap_or(0);
+        Ok(())
+    })?;
+    let log = fs::read_to_string(directory.join("log.err"))?;
+    let errors = log.lines().find(|line| line.contains("[ERROR]"));
+    ensure!(errors.is_none(), "its log says {errors:?}");
+    Ok(())
+}
+
+/// How many rings of io_uring a process has.
+fn rings(pid: impl std::fmt::Display) -> usize {
+    let links = fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    links
+        .filter_map(|entry| fs::read_link(entry.path()).ok())
+        .filter(|link| link.as_os_str() == "anon_inode:[io_uring]")
+        .count()
+}
+
+// ---- Node.js
+
+/// A server that reads and writes files through rings that a thread of the kernel polls.
+fn node(tool: Tool) -> Verdict {
+    needs_root()?;
+    let (node, env) = (find("node")?, find("env")?);
+    let scene = Scene::new()?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let script = format!(
+        "const fs = require('fs').promises; let n = 0;\n\
+         require('http').createServer(async (question, answer) => {{\n\
+           const name = 'file' + ++n % 10;\n\
+           await fs.writeFile(name, 'text ' + n);\n\
+           answer.end(await fs.readFile(name, 'utf8') + ' ' + (await fs.stat(name)).size);\n\
+         }}).listen({port}, '127.0.0.1');\n"
+    );
+    fs::write(scene.directory().join("server.js"), script)?;
+    let node = node.display().to_string();
+    let program = Program::start(&env, &["UV_USE_IO_URING=1", &node, "server.js"], &scene)?;
+    let mut asked = 0;
+    let mut ask = || -> Verdict {
+        let page = fetch(port, "/")?;
+        asked += 1;
+        let text = format!("text {asked}");
+        ensure!(
+            page == format!("{text} {}", text.len()),
+            "it says '{page}' when asked for the {asked}th time"
+        );
+        Ok(())
+    };
+    await_service(&program, &mut ask)?;
+    needs(rings(program.pid().as_raw_nonzero()) > 0, "a Node.js that uses io_uring")?;
+    again_and_again(tool, program, &scene, |_| (0..100).try_for_each(|_| ask()))?;
+    Ok(())
+}
+
+// ---- fio
+
+/// It writes and reads blocks in any order, sixteen at a time, and checks each against its checksum; killed in the middle.
+fn fio(tool: Tool) -> Verdict {
+    let fio = find("fio")?;
+    let scene = Scene::new()?;
+    let arguments = [
+        "--name=job",
+        "--filename=data",
+        "--size=16m",
+        "--ioengine=io_uring",
+        "--iodepth=16",
+        "--rw=randrw",
+        "--bs=4k",
+        "--verify=crc32c",
+        "--verify_fatal=1",
+        "--loops=8",
+        "--output=report",
+        "--rate_iops=4000",
+    ];
+    let program = Program::start(&fio, &arguments, &scene)?;
+    let has_begun = |program: &Program| {
+        let has_ring = || children(program).iter().any(|pid| rings(pid) > 0);
+        await_service(program, || if has_ring() { Ok(()) } else { fail!("not yet") })
+    };
+    let program = again_and_again(tool, program, &scene, has_begun)?;
+    let status = program.our_child().ends_within(Duration::from_secs(120))?;
+    ensure!(status, "it does not come to an end");
+    let report = fs::read_to_string(scene.directory().join("report"))?;
+    ensure!(report.contains("err= 0"), "it reports {report}");
     Ok(())
 }

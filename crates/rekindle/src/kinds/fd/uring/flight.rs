@@ -2,7 +2,7 @@
 //!
 //! The kernel does not list them. What it tells is how many submissions it has taken, how many completions it has put in
 //! the queue, and which operations wait for a file to be ready; and the memory of both queues still holds the last of
-//! each. Decision 5 (docs/decisions) has the reasons for what is made of that here:
+//! each. Decision 6 (docs/decisions) has the reasons for what is made of that here:
 //!
 //! ```text
 //! every operation tells once          in flight = taken - dropped - told
@@ -89,26 +89,42 @@ impl Seen<'_> {
         let submissions = self.submissions();
         let completions = self.completions();
         if submissions.iter().any(|sqe| number::<2>(sqe, 42) != [0; 2]) {
-            return Err("it is used with registered credentials (personality), which cannot be captured yet".into());
+            return Err(
+                "it is used with registered credentials (personality), which cannot be captured yet".into()
+            );
         }
         let count = count(self.told, self.dropped, self.lost);
         let skips = submissions.iter().any(|sqe| flags(sqe) & CQE_SKIP_SUCCESS != 0);
         let tells_often = completions.iter().any(|cqe| cqe.flags & (MORE | NOTIFICATION) != 0);
-        let found = match (skips, tells_often, count) {
-            (false, false, 0) => Vec::new(),
-            (false, false, 1..) => self.untold(&submissions, &completions, count)?,
-            (true, false, 0) if self.whole_history() && submissions.iter().all(|sqe| self.is_told(sqe, &completions)) => {
-                Vec::new()
-            }
-            (false, true, _) if self.whole_history() => {
-                let last: Vec<Cqe> = completions.iter().filter(|cqe| cqe.flags & MORE == 0).copied().collect();
-                let count = submissions.len() as i32 - self.dropped.cast_signed() - last.len() as i32;
-                self.untold(&submissions, &last, count)?
-            }
-            (true, ..) => return Err("some of its operations tell nothing when they are done, so that nobody knows which are".into()),
-            (_, true, _) => return Err("some of its operations tell many times (multishot), so that nobody knows which are done".into()),
-            (.., ..0) => return Err("it was told more than it had asked for (multishot operations, or other rings' messages)".into()),
-        };
+        let found =
+            match (skips, tells_often, count) {
+                (false, false, 0) => Vec::new(),
+                (false, false, 1..) => self.untold(&submissions, &completions, count)?,
+                (true, false, 0)
+                    if self.whole_history()
+                        && submissions.iter().all(|sqe| self.is_told(sqe, &completions)) =>
+                {
+                    Vec::new()
+                }
+                (false, true, _) if self.whole_history() => {
+                    let last: Vec<Cqe> =
+                        completions.iter().filter(|cqe| cqe.flags & MORE == 0).copied().collect();
+                    let count = submissions.len() as i32 - self.dropped.cast_signed() - last.len() as i32;
+                    self.untold(&submissions, &last, count)?
+                }
+                (true, ..) => return Err(
+                    "some of its operations tell nothing when they are done, so that nobody knows which are"
+                        .into(),
+                ),
+                (_, true, _) => return Err(
+                    "some of its operations tell many times (multishot), so that nobody knows which are done"
+                        .into(),
+                ),
+                (.., ..0) => return Err(
+                    "it was told more than it had asked for (multishot operations, or other rings' messages)"
+                        .into(),
+                ),
+            };
         self.agree(&found)?;
         found.iter().try_for_each(can_begin_again)?;
         Ok(found)
@@ -143,7 +159,9 @@ impl Seen<'_> {
         let mut left = Vec::new();
         for sqe in submissions.iter().rev() {
             match told.get_mut(&user_data(sqe)).filter(|count| **count > 0) {
-                Some(_) if submissions.iter().any(|other| user_data(other) == user_data(sqe) && other != sqe) => {
+                Some(_)
+                    if submissions.iter().any(|other| user_data(other) == user_data(sqe) && other != sqe) =>
+                {
                     return unclear();
                 }
                 Some(count) => *count -= 1,
@@ -193,7 +211,10 @@ impl Seen<'_> {
         let cqe = |back: u32| {
             let place = self.told.completed.wrapping_sub(back) & (entries - 1);
             let bytes: [u8; CQE_LEN] = number(self.cqes, place as usize * CQE_LEN);
-            Cqe { user_data: u64::from_le_bytes(number(&bytes, 0)), flags: u32::from_le_bytes(number(&bytes, 12)) }
+            Cqe {
+                user_data: u64::from_le_bytes(number(&bytes, 0)),
+                flags: u32::from_le_bytes(number(&bytes, 12)),
+            }
         };
         (1..=len).rev().map(cqe).collect()
     }
@@ -281,7 +302,8 @@ mod tests {
             ..Told::default()
         };
         let array = [0, 1, 2, 3];
-        Seen { told: &told, dropped: 0, lost: 0, sqes: &submissions, array: &array, cqes: &completions }.in_flight()
+        Seen { told: &told, dropped: 0, lost: 0, sqes: &submissions, array: &array, cqes: &completions }
+            .in_flight()
     }
 
     #[test]

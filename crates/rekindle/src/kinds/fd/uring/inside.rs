@@ -87,7 +87,10 @@ pub fn settle(view: &ProcessView, frozen: &mut Frozen) -> Result<Rings, Error> {
             rings.has_registered |= is_registered(&registered, &answers);
         }
         let now: Vec<i32> = fds.iter().map(|fd| at_work(view.pid, *fd)).collect::<Result<_, _>>()?;
-        if now.iter().all(|count| *count <= 0) || changed.elapsed() > PATIENCE || begin.elapsed() > PATIENCE_MAX {
+        if now.iter().all(|count| *count <= 0)
+            || changed.elapsed() > PATIENCE
+            || begin.elapsed() > PATIENCE_MAX
+        {
             break;
         }
         if now != last {
@@ -109,7 +112,8 @@ fn at_work(pid: i32, fd: i32) -> Result<i32, Error> {
 /// Steps that succeed where a task has registered a ring (io_uring_enter(2), `IORING_ENTER_REGISTERED_RING`).
 fn ask_for_registered(count: u32, batch: &mut Batch) -> Vec<StepId> {
     let ask = |index: u32| {
-        let args = [index.into(), 0.into(), 0.into(), uring::ENTER_REGISTERED_RING.into(), 0.into(), 0.into()];
+        let args =
+            [index.into(), 0.into(), 0.into(), uring::ENTER_REGISTERED_RING.into(), 0.into(), 0.into()];
         batch.step_may_fail("io_uring_enter", nr::IO_URING_ENTER, args)
     };
     (0..count).map(ask).collect()
@@ -157,7 +161,8 @@ impl Question {
         let why = |step: &StepId| answers.result(*step).err();
         // `ENOENT`: no such group. `EEXIST`, `EACCES`: nothing may be asked, which `asked` tells. `EINVAL`: an old kernel,
         // or a group of the older form; the kernel that cannot tell has no question for rings of buffers either.
-        let has_no_group = |step: &StepId| matches!(why(step), Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS));
+        let has_no_group =
+            |step: &StepId| matches!(why(step), Some(Errno::NOENT | Errno::EXIST | Errno::ACCESS));
         Inside {
             asked: why(&self.probe),
             has_eventfd: why(&self.eventfd) == Some(Errno::BUSY),

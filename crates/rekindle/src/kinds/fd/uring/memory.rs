@@ -73,7 +73,12 @@ impl Memory {
     /// Whether there is more of it than there should be: where that fits into the last page, it must hold nothing.
     fn is_wide(&self, ring: &OwnedFd) -> Result<bool, Errno> {
         let wide = [
-            (&self.rings, len_of_rings(&self.params, CQE_LEN), len_of_rings(&self.params, 2 * CQE_LEN), uring::OFF_SQ_RING),
+            (
+                &self.rings,
+                len_of_rings(&self.params, CQE_LEN),
+                len_of_rings(&self.params, 2 * CQE_LEN),
+                uring::OFF_SQ_RING,
+            ),
             (&self.sqes, self.sqes_len(), 2 * self.sqes_len(), uring::OFF_SQES),
         ];
         for (area, len, wide, offset) in wide {
@@ -141,7 +146,9 @@ impl Memory {
     /// Which submission is meant by each place in the queue: the one of that number where there is no array.
     pub(super) fn array(&self) -> Vec<u32> {
         let entry = |index: u32| match self.has_array() {
-            true => self.rings.word(self.params.sq_off[6] as usize + index as usize * 4).load(Ordering::SeqCst),
+            true => {
+                self.rings.word(self.params.sq_off[6] as usize + index as usize * 4).load(Ordering::SeqCst)
+            }
             false => index,
         };
         (0..self.params.sq_entries).map(entry).collect()

@@ -2,7 +2,7 @@
 //!
 //! A program has its own copy of how far its ring is, and the kernel counts for itself: a new ring is brought as far as the
 //! old one was by operations that do nothing, before it gets its contents (`revive.rs`). What is in flight is found by
-//! `flight.rs`, and begun again. Neither the kernel nor this tells everything of a ring: decision 5 says what is known, what is
+//! `flight.rs`, and begun again. Neither the kernel nor this tells everything of a ring: decision 6 says what is known, what is
 //! taken for granted, and what is refused.
 //!
 //! ```text
@@ -174,7 +174,8 @@ impl FdKind for Uring {
         if let Some((code, why)) = obstacle(&told, inside, cx.view) {
             return refused(code, why);
         }
-        let call = |errno| Error::call(format!("looking at the ring at fd {} of {}", fd.fd, cx.view.pid), errno);
+        let call =
+            |errno| Error::call(format!("looking at the ring at fd {} of {}", fd.fd, cx.view.pid), errno);
         let ring = fetch(fd, cx.view).map_err(call)?;
         let memory = match Memory::map(&ring, told.sq_entries, told.cq_entries) {
             Err(Errno::OPNOTSUPP) => return refused("uring-shape", SHAPE),
@@ -259,9 +260,17 @@ fn has_our_rights(view: &ProcessView) -> bool {
 }
 
 /// Why a ring cannot be captured, by what it told.
-fn obstacle(told: &Told, inside: &inside::Inside, view: &ProcessView) -> Option<(&'static str, &'static str)> {
+fn obstacle(
+    told: &Told,
+    inside: &inside::Inside,
+    view: &ProcessView,
+) -> Option<(&'static str, &'static str)> {
     let is_shared_thread = || {
-        let others = view.fds.iter().filter(|fd| inside::is_ring(fd)).filter_map(|fd| Some((fd.ino, Told::of(&fd.info)?)));
+        let others = view
+            .fds
+            .iter()
+            .filter(|fd| inside::is_ring(fd))
+            .filter_map(|fd| Some((fd.ino, Told::of(&fd.info)?)));
         let with_it: BTreeSet<u64> =
             others.filter(|(_, other)| other.thread == told.thread).map(|(ino, _)| ino).collect();
         told.thread.is_some() && with_it.len() > 1
@@ -275,19 +284,30 @@ fn obstacle(told: &Told, inside: &inside::Inside, view: &ProcessView) -> Option<
     match inside.asked {
         Some(Errno::INVAL) => {}
         Some(Errno::EXIST) => {
-            return Some(("uring-issuer", "a thread that is not the first of its process submits (SINGLE_ISSUER)"));
+            return Some((
+                "uring-issuer",
+                "a thread that is not the first of its process submits (SINGLE_ISSUER)",
+            ));
         }
         Some(Errno::ACCESS) => return Some(("uring-restricted", "what can be done with it is restricted")),
         _ => return Some(("uring-unknown", "the kernel does not answer what is asked about it")),
     }
     let more = [
-        (inside.polls_devices, "uring-iopoll", "devices are polled for completions (IOPOLL), or the kernel is older than 6.9"),
+        (
+            inside.polls_devices,
+            "uring-iopoll",
+            "devices are polled for completions (IOPOLL), or the kernel is older than 6.9",
+        ),
         (inside.has_provided, "uring-buffers", "buffers are provided to it, which cannot be captured yet"),
         (told.overflows, "uring-overflow", "completions have found no room in its queue"),
         (told.napi, "uring-napi", "network devices are polled for it (NAPI)"),
         (told.wide, "uring-shape", SHAPE),
         (told.files_len > FILES_MAX, "uring-size", "more files are registered than an image can name"),
-        (is_shared_thread(), "uring-thread", "it shares the thread that submits with another ring (ATTACH_WQ)"),
+        (
+            is_shared_thread(),
+            "uring-thread",
+            "it shares the thread that submits with another ring (ATTACH_WQ)",
+        ),
     ];
     more.into_iter().find(|(is_so, ..)| *is_so).map(|(_, code, why)| (code, why))
 }
@@ -310,7 +330,7 @@ fn look(told: &Told, memory: &Memory) -> Record {
     Record {
         sq_entries: told.sq_entries,
         cq_entries: told.cq_entries,
-        // What the kernel does not tell is as it harms least: decision 5.
+        // What the kernel does not tell is as it harms least: decision 6.
         flags: setup::CQSIZE | setup::SUBMIT_ALL | no_array,
         features: params.features,
         offsets: offsets(&params),
@@ -359,10 +379,13 @@ fn issuer(ring: &rustix::fd::OwnedFd, told: &Told) -> Result<u32, Errno> {
 fn affinity(flags: u32, tid: i32, view: &ProcessView) -> (u32, u32) {
     let status = crate::view::parse(view.pid, &format!("task/{tid}/status"), rekindle_procfs::status::parse);
     let (Ok(status), own) = (status, &view.status.cpus_allowed) else { return (flags, 0) };
-    let words = status.cpus_allowed.iter().filter(|_| status.cpus_allowed != *own).flat_map(|mask| &mask.words);
+    let words =
+        status.cpus_allowed.iter().filter(|_| status.cpus_allowed != *own).flat_map(|mask| &mask.words);
     let bits: Vec<(u32, u32)> = (0..).zip(words.map(|word| *word)).filter(|(_, word)| *word != 0).collect();
     match bits[..] {
-        [(index, word)] if word.is_power_of_two() => (flags | setup::SQ_AFF, index * u32::BITS + word.trailing_zeros()),
+        [(index, word)] if word.is_power_of_two() => {
+            (flags | setup::SQ_AFF, index * u32::BITS + word.trailing_zeros())
+        }
         _ => (flags, 0),
     }
 }
@@ -378,7 +401,9 @@ fn in_flight(found: &Record, told: &Told, view: &ProcessView) -> Result<Vec<Sqe>
         if operation == flight::op::TIMEOUT {
             check_time(u64::from_le_bytes(flight::number(sqe, 16)), view)?;
         } else if flight::flags(sqe) & flight::FIXED_FILE == 0 && !view.fds.iter().any(|open| open.fd == fd) {
-            return Err(format!("operation {operation} is under way on fd {fd}, which the program has closed"));
+            return Err(format!(
+                "operation {operation} is under way on fd {fd}, which the program has closed"
+            ));
         }
     }
     Ok(in_flight)
@@ -393,7 +418,8 @@ fn check_time(address: u64, view: &ProcessView) -> Result<(), String> {
     let is_time = read == Ok(16) && seconds >= 0 && (0..1_000_000_000).contains(&nanoseconds);
     let stacks = view.threads.iter().filter_map(|thread| stack_pointer(view.pid, thread.tid));
     let is_left = |pointer: u64| {
-        let stack = view.mappings.iter().map(|entry| &entry.mapping).find(|m| (m.start..m.end).contains(&pointer));
+        let stack =
+            view.mappings.iter().map(|entry| &entry.mapping).find(|m| (m.start..m.end).contains(&pointer));
         stack.is_some_and(|stack| (stack.start..pointer).contains(&address))
     };
     if is_time && !stacks.into_iter().any(is_left) {
@@ -442,7 +468,9 @@ impl Record {
         let files = self.files_len <= FILES_MAX
             && self.files.iter().all(|file| file.index < self.files_len && exists(&file.description))
             && (self.eventfd == 0 || cx.descriptions.get(&self.eventfd).is_some_and(|d| d.eventfd.is_some()));
-        let operation = |sqe: &Vec<u8>| sqe.as_slice().try_into().is_ok_and(|sqe: Sqe| flight::can_begin_again(&sqe).is_ok());
+        let operation = |sqe: &Vec<u8>| {
+            sqe.as_slice().try_into().is_ok_and(|sqe: Sqe| flight::can_begin_again(&sqe).is_ok())
+        };
         let operations =
             self.in_flight.len() <= self.sq_entries as usize && self.in_flight.iter().all(operation);
         let buffers = self.buffers.len().is_multiple_of(2) && self.buffers.len() <= 2 << 14;
@@ -481,7 +509,10 @@ impl Record {
 }
 
 /// Why a mapping of a ring cannot be captured.
-pub fn refusal_of_mapping(view: &ProcessView, mapping: &rekindle_procfs::maps::Mapping) -> Option<&'static str> {
+pub fn refusal_of_mapping(
+    view: &ProcessView,
+    mapping: &rekindle_procfs::maps::Mapping,
+) -> Option<&'static str> {
     let is_open = view.fds.iter().any(|fd| inside::is_ring(fd) && fd.ino == mapping.inode);
     let is_whole = [uring::OFF_SQ_RING, uring::OFF_CQ_RING, uring::OFF_SQES].contains(&mapping.offset);
     match (is_open, is_whole) {

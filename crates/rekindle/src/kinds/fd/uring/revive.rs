@@ -8,9 +8,9 @@
 //! nothing are submitted, the first ones silent, as some were not told of. They cost some 130 ns each; the
 //! counters are 32 bits wide. Where only the process itself may submit, it does; else we do it.
 
+use super::Record;
 use super::hole::{self, Part};
 use super::memory::{Memory, Word};
-use super::Record;
 use crate::error::Error;
 use crate::kinds::fd::restore::Layout;
 use crate::kinds::mem::advice;
@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 /// Brings all rings of a plan back.
 pub fn revive(newborns: &mut [Newborn], plan: &Plan, layout: &Layout<'_>) -> Result<(), Error> {
     for description in &plan.descriptions {
-        let (Some(record), Some((holder, number))) = (&description.uring, layout.holder_of(description.id)) else {
+        let (Some(record), Some((holder, number))) = (&description.uring, layout.holder_of(description.id))
+        else {
             continue;
         };
         let Some(newborn) = newborns.get_mut(holder) else { continue };
@@ -56,9 +57,11 @@ fn fetch(pid: i32, number: i32) -> Result<OwnedFd, Errno> {
 fn map(newborn: &mut Newborn, process: &ProcessPlan, id: u32, record: &Record) -> Result<(), Error> {
     let own = process.descriptors.iter().find(|descriptor| descriptor.description == id);
     let Some(own) = own else { return Ok(()) };
-    let is_of_it = |m: &&crate::kinds::mem::mapping::Record| m.backing() == Backing::Ring && m.ring == record.inode;
+    let is_of_it =
+        |m: &&crate::kinds::mem::mapping::Record| m.backing() == Backing::Ring && m.ring == record.inode;
     for mapping in process.mappings.iter().filter(is_of_it) {
-        let part = Part { start: mapping.start, end: mapping.end, prot: mapping.prot, offset: mapping.offset };
+        let part =
+            Part { start: mapping.start, end: mapping.end, prot: mapping.prot, offset: mapping.offset };
         hole::map(newborn, own.fd, &part)?;
         let mut batch = Batch::new();
         let (flags, len) = (mapping.vm_flags(), mapping.length());
@@ -100,7 +103,11 @@ impl Revival<'_> {
         self.submit(silent, CQE_SKIP_SUCCESS)?;
         self.submit(all - silent, 0)?;
         let got = (self.memory.get(Word::SqHead), self.memory.get(Word::CqTail));
-        if got == (target, completed) { Ok(()) } else { Err(Error::call("counting up an io_uring", Errno::IO)) }
+        if got == (target, completed) {
+            Ok(())
+        } else {
+            Err(Error::call("counting up an io_uring", Errno::IO))
+        }
     }
 
     /// Submits `count` operations that do nothing.
