@@ -491,7 +491,6 @@ fn revive(
         }
     }
     fd::uring::revive(newborns, plan, layout)?;
-    fault::point("restore-rings")?;
     stops::stop(newborns, plan)?;
     for (index, (newborn, process)) in newborns.iter_mut().zip(&plan.processes).enumerate() {
         let mut batch = Batch::new();

@@ -381,7 +381,7 @@ fn affinity(flags: u32, tid: i32, view: &ProcessView) -> (u32, u32) {
     let (Ok(status), own) = (status, &view.status.cpus_allowed) else { return (flags, 0) };
     let words =
         status.cpus_allowed.iter().filter(|_| status.cpus_allowed != *own).flat_map(|mask| &mask.words);
-    let bits: Vec<(u32, u32)> = (0..).zip(words.map(|word| *word)).filter(|(_, word)| *word != 0).collect();
+    let bits: Vec<(u32, u32)> = (0..).zip(words.copied()).filter(|(_, word)| *word != 0).collect();
     match bits[..] {
         [(index, word)] if word.is_power_of_two() => {
             (flags | setup::SQ_AFF, index * u32::BITS + word.trailing_zeros())

@@ -12,6 +12,7 @@ use super::Record;
 use super::hole::{self, Part};
 use super::memory::{Memory, Word};
 use crate::error::Error;
+use crate::fault;
 use crate::kinds::fd::restore::Layout;
 use crate::kinds::mem::advice;
 use crate::kinds::mem::mapping::Backing;
@@ -45,7 +46,7 @@ pub fn revive(newborns: &mut [Newborn], plan: &Plan, layout: &Layout<'_>) -> Res
         revival.begin_again()?;
         revival.fill();
     }
-    Ok(())
+    fault::point("restore-rings")
 }
 
 fn fetch(pid: i32, number: i32) -> Result<OwnedFd, Errno> {
