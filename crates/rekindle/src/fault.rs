@@ -38,6 +38,7 @@ pub const POINTS: &[&str] = &[
     "restore-files",
     "restore-dead-ended",
     "restore-process",
+    "restore-queues",
     "restore-threads",
     "restore-rings",
     "restore-stopped",
