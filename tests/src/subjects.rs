@@ -173,6 +173,8 @@ pub const SUBJECTS: &[Subject] = &[
     subject("seccomp_filters_together", "seccomp_filters.c").started(&["together"]),
     subject("seccomp_filters_dropped", "seccomp_filters.c").started(&["dropped"]),
     subject("user_dispatch", "user_dispatch.c"),
+    subject("processor_settings", "processor_settings.c"),
+    subject("credentials", "credentials.c"),
     subject("working_directory", "working_directory.c"),
     subject("changed_root", "changed_root.c"),
     subject("changed_root_inside", "changed_root.c").started(&["inside"]),

@@ -194,8 +194,9 @@ impl TaskKind for Seccomp {
         let mode = status.and_then(|status| status.seccomp).unwrap_or(0);
         let mut filters = Vec::new();
         // From the latest to the first; before Linux 5.9 nobody tells how many there are.
-        while mode == FILTER {
-            match Filter::read(task.tid(), filters.len()) {
+        let indices = if mode == FILTER { 0..FILTERS_MAX } else { 0..0 };
+        for index in indices {
+            match Filter::read(task.tid(), index) {
                 Ok(filter) => filters.push(filter),
                 Err(Error::Call { errno: Errno::NOENT, .. }) => break,
                 Err(error) => return Err(error),
