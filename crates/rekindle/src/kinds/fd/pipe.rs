@@ -117,7 +117,7 @@ impl FdKind for Pipe {
             let name = if pipe.deleted { fd.link.strip_suffix(DELETED) } else { None };
             pipe.fifo = name.unwrap_or(&fd.link).to_vec();
             pipe.device = fd.dev;
-            pipe.unwritten = is_unwritten(&end, fd);
+            pipe.unwritten = is_unwritten(end, fd);
         }
         if reads(fd.info.flags) {
             let packets = peek(end, size).map_err(failed)?;
