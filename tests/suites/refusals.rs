@@ -52,6 +52,7 @@ fn main() -> ExitCode {
         trial("restore::image_needs_an_unknown_feature", image_needs_an_unknown_feature),
         trial("restore::pid_is_taken", pid_is_taken),
         trial("restore::pid_is_taken_by_a_zombie", pid_is_taken_by_a_zombie),
+        trial("restore::parent_takes_notice_late", parent_takes_notice_late),
         trial("restore::executable_has_changed", executable_has_changed),
         trial("restore::executable_is_gone", executable_is_gone),
         trial("restore::library_has_changed", || thing_has_changed("library.so")),
@@ -328,6 +329,23 @@ fn pid_is_taken_by_a_zombie() -> Verdict {
         .refused(&[DOES_NOT_FIT], &[&text(pid), "has ended", &text(getpid())])?;
     program.await_killed()?;
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// Not refused: whoever kills a program and restores it at once cannot know when its parent wakes.
+fn parent_takes_notice_late() -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = at_save_point(&NOLIBC, &scene)?;
+    let pid = program.pid();
+    rekindle::run(&mut checkpoint(pid, &scene.image(), &["--kill"])?)?.succeeded()?;
+    program.our_child().ended(&Deadline::step("the killed program to end"))?;
+    let mut command = restore(&scene.image(), &["--detach"])?;
+    let (run, pipes) = rekindle::start_with_pipes(command.stdin(Stdio::piped()))?;
+    let gave_up = run.process().ends_within(Duration::from_millis(100))?;
+    program.await_killed()?;
+    let outcome = run.outcome()?.succeeded()?;
+    ensure!(!gave_up, "it did not wait: {outcome:?}");
+    Program::child(Process::of(pid)?, pipes, &scene).go_on(Duration::ZERO)
 }
 
 /// The subject runs from a copy of its own, that can be changed.

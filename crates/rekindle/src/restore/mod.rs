@@ -212,9 +212,9 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         let gives_up = self.tcp == TcpPolicy::Close && inet::Record::give_up_all(&mut plan.descriptions);
         let ties = plan::ties(&plan)?;
         // The pids of an image that still arrives may be those of the process that it is being made of.
-        let taken = plan::taken_pids(&plan, &ties);
-        let must_wait = self.streamed && !taken.is_empty();
-        let mut reasons = if must_wait { Vec::new() } else { taken };
+        let grace = if self.streamed { Duration::ZERO } else { plan::GRACE };
+        let mut reasons = plan::taken_pids(&plan, &ties, grace);
+        let must_wait = self.streamed && reasons.drain(..).next().is_some();
         reasons.extend(plan::obstacles(&plan, self.changed_files));
         if let Some(record) = &plan.info.clocks {
             reasons.extend(record.obstacle(self.manner.clocks)?);

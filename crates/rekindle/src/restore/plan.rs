@@ -265,8 +265,30 @@ fn object_holds(plan: &Plan, mapping: &mapping::Record) -> bool {
     })
 }
 
-/// Sentences for the pids of the image that are taken.
-pub(super) fn taken_pids(plan: &Plan, ties: &Ties) -> Vec<String> {
+/// How long the parent of a process that has just been killed may take to take notice.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// Sentences for the pids of the image that are taken; by processes that have ended, once the grace is over.
+pub(super) fn taken_pids(plan: &Plan, ties: &Ties, grace: Duration) -> Vec<String> {
+    let deadline = Instant::now() + grace;
+    loop {
+        let holders = holders(plan, ties);
+        let can_pass = !holders.is_empty() && holders.iter().all(|holder| holder.has_ended);
+        if !can_pass || Instant::now() >= deadline {
+            return holders.into_iter().map(|holder| holder.sentence).collect();
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Who has a pid of the image.
+struct Holder {
+    /// It has only to be waited for.
+    has_ended: bool,
+    sentence: String,
+}
+
+fn holders(plan: &Plan, ties: &Ties) -> Vec<Holder> {
     let tids = plan.processes.iter().flat_map(|process| &process.tasks).map(|task| task.tid);
     let zombies = plan.zombies.iter().map(|zombie| zombie.pid);
     tids.chain(zombies).chain(ties.passing_pids()).filter_map(who_has).collect()
@@ -279,7 +301,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) fn await_pids(plan: &Plan, ties: &Ties) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match taken_pids(plan, ties) {
+        match taken_pids(plan, ties, Duration::ZERO) {
             taken if taken.is_empty() => return Ok(()),
             taken if Instant::now() >= deadline => return Err(Error::DoesNotFit(taken)),
             // Its end could be waited for; that its parent takes notice, after which the pid is free, cannot.
@@ -313,28 +335,32 @@ pub(super) fn obstacles(plan: &Plan, changed_files: ChangedFiles) -> Vec<String>
 }
 
 /// Who has a pid that is needed.
-fn who_has(tid: i32) -> Option<String> {
+fn who_has(tid: i32) -> Option<Holder> {
     let Ok(status) = crate::view::parse(tid, "status", rekindle_procfs::status::parse) else {
         let group = Pid::from_raw(tid)?;
         let has_members = !matches!(test_kill_process_group(group), Err(Errno::SRCH));
-        return has_members.then(|| {
-            format!(
+        return has_members.then(|| Holder {
+            has_ended: true,
+            sentence: format!(
                 "pid {tid} is still the number of a process group whose leader has ended; end its members \
                  (`ps -eo pid,pgid,comm`), or restore in a pid namespace of its own"
-            )
+            ),
         });
     };
     let name = show(&status.name);
-    if status.state == rekindle_procfs::State::Zombie {
+    let has_ended = status.state == rekindle_procfs::State::Zombie;
+    let sentence = if has_ended {
         let parent = crate::view::parse(status.ppid, "status", rekindle_procfs::status::parse)
             .map_or_else(|_| "?".to_owned(), |parent| show(&parent.name));
-        return Some(format!(
+        format!(
             "pid {tid} is still held by `{name}`, which has ended but whose parent {} ({parent}) has not taken \
              notice; end that parent, or make it wait for its child",
             status.ppid
-        ));
-    }
-    Some(format!(
-        "pid {tid} is taken by `{name}`; restore when that has ended, or in a pid namespace of its own"
-    ))
+        )
+    } else {
+        format!(
+            "pid {tid} is taken by `{name}`; restore when that has ended, or in a pid namespace of its own"
+        )
+    };
+    Some(Holder { has_ended, sentence })
 }
