@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Tool::each("mariadb_on_io_uring", mariadb),
         Tool::each("node_on_io_uring", node),
         Tool::each("fio_on_io_uring", fio),
+        Tool::each("supervisord_with_children", supervisord),
     ];
     run_one_at_a_time(trials.into_iter().flatten().collect())
 }
@@ -409,5 +410,40 @@ fn fio(tool: Tool) -> Verdict {
     ensure!(status, "it does not come to an end");
     let report = fs::read_to_string(scene.directory().join("report"))?;
     ensure!(report.contains("err= 0"), "it reports {report}");
+// ---- supervisord
+
+/// It is told to start one of its children anew each time, through a socket that was given its name when it was ready.
+fn supervisord(tool: Tool) -> Verdict {
+    const CONFIGURATION: &str = "[supervisord]\nnodaemon=true\nlogfile=log\npidfile=pid\n\
+        [unix_http_server]\nfile=%(here)s/socket\n\
+        [rpcinterface:supervisor]\n\
+        supervisor.rpcinterface_factory = supervisor.rpcinterface:make_main_rpcinterface\n\
+        [supervisorctl]\nserverurl=unix://%(here)s/socket\n\
+        [program:sleeps]\ncommand=sleep 1000\nstartsecs=0\n\
+        [program:stays]\ncommand=sleep 1000\nstartsecs=0\n";
+    let (server, control) = (find("supervisord")?, find("supervisorctl")?);
+    let scene = Scene::new()?;
+    let configuration = scene.directory().join("configuration");
+    fs::write(&configuration, CONFIGURATION)?;
+    let tell = |arguments: &[&str]| -> Verdict<String> {
+        let output = Command::new(&control).arg("-c").arg(&configuration).args(arguments).output()?;
+        let says = String::from_utf8_lossy(&output.stdout).into_owned();
+        ensure!(output.status.success(), "supervisorctl {arguments:?}: {says}");
+        Ok(says)
+    };
+    let path = configuration.to_string_lossy();
+    let program = Program::start(&server, &["-c", &path], &scene)?;
+    let stays = await_service(&program, || tell(&["pid", "stays"]))?;
+    again_and_again(tool, program, &scene, |_| {
+        ensure!(tell(&["pid", "stays"])? == stays, "it has lost a child");
+        let before = tell(&["pid", "sleeps"])?;
+        tell(&["restart", "sleeps"])?;
+        let after = tell(&["pid", "sleeps"])?;
+        ensure!(
+            before != after && tell(&["status"])?.matches("RUNNING").count() == 2,
+            "it has not restarted it"
+        );
+        Ok(())
+    })?;
     Ok(())
 }

@@ -2,12 +2,8 @@
 //!
 //! `cargo test -p rekindle-tests --test subjects -- control` runs the controls alone, which need no rekindle.
 
-<<<<<<< HEAD
 use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
-=======
-use std::path::PathBuf;
->>>>>>> 500e899 (Keep files of dead processes, lone FIFO readers, names elsewhere)
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 

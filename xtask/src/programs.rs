@@ -47,6 +47,7 @@ const NEEDS: &[Need] = &[
         tests: "a web server that forks beforehand",
     },
     program("redis-server", "redis-server", "a database that saves in the background"),
+    program("supervisord", "supervisor", "a supervisor with children"),
     program("ssh-agent", "openssh-client", "an agent that holds a key"),
     program("setpriv", "util-linux", "other users and fewer capabilities"),
     program("unshare", "util-linux", "other namespaces"),
