@@ -410,6 +410,9 @@ fn fio(tool: Tool) -> Verdict {
     ensure!(status, "it does not come to an end");
     let report = fs::read_to_string(scene.directory().join("report"))?;
     ensure!(report.contains("err= 0"), "it reports {report}");
+    Ok(())
+}
+
 // ---- supervisord
 
 /// It is told to start one of its children anew each time, through a socket that was given its name when it was ready.
