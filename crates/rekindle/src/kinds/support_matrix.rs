@@ -29,15 +29,18 @@ const SHOWN_BY: &[(&str, &str, &[&str])] = &[
     ("fd", "epoll", &["epoll", "epoll_of_two", "many_watched"]),
     ("fd", "pidfd", &["pidfd", "pidfd_of_family"]),
     ("fd", "inotify", &["inotify", "inotify_unread"]),
+    ("fd", "mqueue", &["mqueue", "mqueue_of_two"]),
+    ("fd", "netlink", &["netlink_routes", "netlink_unbound", "netlink_own_number", "netlink_hears_of_links", "netlink_high_group", "netlink_options", "netlink_devices", "netlink_generic", "netlink_blocked_in_recv"]),
     ("process", "identity", &["tree_sessions", "tree_stopped", "tree_parents", "arguments"]),
     ("process", "settings", &["process_settings", "personality_bits", "dumpable", "nothing_inherited"]),
     ("process", "filesystem", &["working_directory", "changed_root", "changed_root_inside", "deleted_directory"]),
     ("process", "signal_actions", &["signal_actions"]),
     ("process", "ldt", &["ldt"]),
-    ("process", "itimers", &["nothing_inherited", "process_settings"]),
+    ("process", "itimers", &["itimers", "nothing_inherited"]),
     ("process", "limits", &["limits"]),
     ("process", "pending", &["pending_signals"]),
-    ("process", "posix_timers", &["posix_timers"]),
+    ("process", "posix_timers", &["posix_timers", "own_time_timer"]),
+    ("process", "membarrier", &["membarrier"]),
     ("process", "controlling_terminal", &["pty_controlling"]),
     ("process", "zombie", &["tree_zombies", "tree_zombies_pending"]),
     ("task", "registers", &["general_registers", "vector_registers", "x87", "segment_bases", "pkeys"]),
@@ -52,6 +55,8 @@ const SHOWN_BY: &[(&str, &str, &[&str])] = &[
     ("task", "pending", &["pending_signals"]),
     ("task", "memory_policy", &["numa_policy"]),
     ("task", "sleep", &["sleeps", "polls", "futex_waits", "signal_waits"]),
+    ("task", "seccomp", &["seccomp_strict", "seccomp_filters", "seccomp_filters_of_root", "seccomp_filters_together", "seccomp_filters_dropped"]),
+    ("task", "dispatch", &["user_dispatch"]),
     ("mem", "mapping", &["anon_memory", "private_file", "shared_file", "many_mappings", "grows_down", "guard_pages", "guard_regions", "reservation", "beyond_eof", "jit"]),
     ("mem", "advice", &["madvise", "locked_memory", "sealed", "huge_pages"]),
     ("mem", "bounds", &["heap", "arguments", "lock_all", "image_pie"]),
@@ -160,6 +165,9 @@ fn document() -> String {
     text.push_str("\n## Open files that no kind claims\n\n| what | why | what to do |\n|---|---|---|\n");
     for (name, why, remedy) in foreign::KNOWN {
         writeln!(text, "| {name} | {why} | {} |", folded(remedy)).unwrap();
+    }
+    for ((major, minor), why, remedy) in foreign::DEVICES {
+        writeln!(text, "| character device {major}:{minor} | {why} | {} |", folded(remedy)).unwrap();
     }
     text
 }

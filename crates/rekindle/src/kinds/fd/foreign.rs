@@ -29,7 +29,7 @@ pub(crate) const KNOWN: &[(&str, &str, &str)] = &[
 
 /// Devices that people meet: major and minor number (include/linux/miscdevice.h, Documentation/admin-guide/devices.txt), why, and
 /// what to do.
-const DEVICES: &[((u32, u32), &str, &str)] = &[
+pub(crate) const DEVICES: &[((u32, u32), &str, &str)] = &[
     (
         (10, 200),
         "network interfaces of a program's own (tun, tap) cannot be captured yet",
