@@ -31,6 +31,7 @@ const SHOWN_BY: &[(&str, &str, &[&str])] = &[
     ("fd", "inotify", &["inotify", "inotify_unread"]),
     ("fd", "mqueue", &["mqueue", "mqueue_of_two"]),
     ("fd", "netlink", &["netlink_routes", "netlink_unbound", "netlink_own_number", "netlink_hears_of_links", "netlink_high_group", "netlink_options", "netlink_devices", "netlink_generic", "netlink_blocked_in_recv"]),
+    ("fd", "io_uring", &["uring", "uring_deferred", "uring_pending", "uring_single", "uring_sqpoll", "uring_unindexed"]),
     ("process", "identity", &["tree_sessions", "tree_stopped", "tree_parents", "arguments"]),
     ("process", "settings", &["process_settings", "personality_bits", "dumpable", "nothing_inherited"]),
     ("process", "filesystem", &["working_directory", "changed_root", "changed_root_inside", "deleted_directory"]),
@@ -173,7 +174,7 @@ fn document() -> String {
 }
 
 fn row(table: &str, name: &str) -> Row {
-    let file = format!("{table}/{}", name.replace('-', "_"));
+    let file = format!("{table}/{}", name.replace('-', "_").replace("io_uring", "uring"));
     let text = source(&file);
     let shown = SHOWN_BY.iter().find(|(of, kind, _)| (*of, *kind) == (table, name));
     let subjects = shown.map_or(&[][..], |(.., subjects)| subjects);
