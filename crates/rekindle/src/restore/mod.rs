@@ -225,7 +225,7 @@ impl<'p, R: Read + Send> Restore<'p, R> {
         if !reasons.is_empty() {
             return Err(Error::DoesNotFit(reasons));
         }
-        raise_descriptor_limit();
+        plan::raise_descriptor_limit();
         fault::point("restore-planned")?;
         let making =
             Making { plan: &plan, ties: &ties, manner: self.manner, must_wait, progress: self.progress };
@@ -388,14 +388,6 @@ fn nothing_in_the_way(plan: &Plan) -> Result<(), Error> {
         reasons if reasons.is_empty() => Ok(()),
         reasons => Err(Error::DoesNotFit(reasons)),
     }
-}
-
-/// Descriptors of the program may have higher numbers than our soft limit allows.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // If it cannot be raised, a descriptor beyond it fails by name.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Files that no path leads to get all that they had, and become what nobody writes to if they are executables.

@@ -310,6 +310,14 @@ pub(super) fn await_pids(plan: &Plan, ties: &Ties) -> Result<(), Error> {
     }
 }
 
+/// Descriptors of the program may have higher numbers than our soft limit allows.
+pub(super) fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    // If it cannot be raised, a descriptor beyond it fails by name.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
 /// Whether any of its tasks is.
 pub(super) fn is_under_seccomp(plan: &Plan) -> bool {
     plan.processes.iter().flat_map(|process| &process.tasks).any(|task| task.seccomp.is_on())
