@@ -21,7 +21,8 @@ pub struct Subject {
     pub flags: &'static [&'static str],
     /// Arguments it is started with.
     pub arguments: &'static [&'static str],
-    /// Whether it waits with a limit of which the kernel tells what is left only once: a second restore starts it over
+    /// Whether it waits with a limit of which the kernel tells what is left only once, unless /proc/timer_list may be read: a
+    /// second restore starts it over
     /// (ARCHITECTURE.md, "Not there yet").
     pub starts_over: bool,
     /// Whether it has pseudo-terminals, whose names must be free when they come back: one at a time.
@@ -325,6 +326,9 @@ pub const WORKER: Subject = subject("worker", "worker.c").started(&["8"]);
 
 /// Asks the vDSO for the time, in every way.
 pub const VDSO: Subject = subject("vdso", "vdso.c");
+
+/// Is in critical sections of restartable sequences nearly always.
+pub const RSEQ_SECTION: Subject = subject("rseq_section", "rseq_section.c");
 
 /// Sees to it that clocks go on.
 pub const CLOCKS: Subject = subject("clocks", "clocks.c");

@@ -1,18 +1,19 @@
 //! Clocks on another boot and another machine, and programs that wait for a time.
 
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rekindle_tests::itinerary::checkpointed;
 use rekindle_tests::program::{Process, Program};
 use rekindle_tests::rekindle::exit::DOES_NOT_FIT;
 use rekindle_tests::rekindle::{self, checkpoint_and_kill, restore, restore_detached, restore_in_foreground};
 use rekindle_tests::scene::Scene;
-use rekindle_tests::subjects::CLOCKS;
+use rekindle_tests::subjects::{CLOCKS, RSEQ_SECTION};
 use rekindle_tests::trial::{Verdict, needs, run, trial};
 use rekindle_tests::{compile, ensure};
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal};
 
 fn main() -> ExitCode {
     run(vec![
@@ -23,6 +24,10 @@ fn main() -> ExitCode {
         trial("clocks::kept_on_the_same_boot", kept_on_the_same_boot),
         trial("clocks::in_a_namespace_twice", in_a_namespace_twice),
         trial("clocks::other_boot_then_here", other_boot_then_here),
+        trial("programs::sleep", || ends_in_time("/usr/bin/sleep", &["6"], 0)),
+        trial("programs::timeout", || ends_in_time("/usr/bin/timeout", &["6", "sleep", "60"], 124)),
+        trial("programs::date_and_sleep", date_and_sleep),
+        trial("rseq::section_is_aborted", section_is_aborted),
     ])
 }
 
@@ -141,4 +146,85 @@ fn other_boot_then_here() -> Verdict {
     rekindle::run(saving.stdin(Stdio::null()))?.succeeded()?;
     program.await_killed()?;
     restore_detached(pid, &scene.image(), &scene)?.go_on(Duration::ZERO)
+}
+
+/// How long the programs run that end in time, and the most that they may take on a busy machine: less than what one takes
+/// that starts over after four seconds.
+const LENGTH: Duration = Duration::from_secs(6);
+const LENGTH_MAX: Duration = Duration::from_millis(9500);
+
+/// A program that runs for six seconds by the clock is killed and restored after two of them, and after four: it ends after six
+/// that it lived.
+fn ends_in_time(program: &str, arguments: &[&str], code: i32) -> Verdict {
+    needs(Path::new(program).exists(), program)?;
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut lived = Duration::ZERO;
+    let mut begin = Instant::now();
+    let mut program = Program::start(Path::new(program), arguments, &scene)?;
+    for seconds in [2, 4] {
+        // Time itself is what the test is about.
+        std::thread::sleep(Duration::from_secs(seconds).saturating_sub(lived + begin.elapsed()));
+        checkpoint_and_kill(&mut program, &scene.image())?;
+        lived += begin.elapsed();
+        program = restore_detached(program.pid(), &scene.image(), &scene)?;
+        begin = Instant::now();
+    }
+    let status = program.end()?;
+    lived += begin.elapsed();
+    ensure!(status.exit_status() == Some(code), "it ended with {status:?}");
+    ensure!(lived >= LENGTH - Duration::from_millis(100), "it lived for {lived:?} only");
+    ensure!(lived < LENGTH_MAX, "it lived for {lived:?}");
+    Ok(())
+}
+
+/// A shell that tells the time every second, restored three times: none is left out but when it was not there.
+fn date_and_sleep() -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let script = "while date +%s.%N; do sleep 1; done";
+    let mut program = Program::start(Path::new("/bin/sh"), &["-c", script], &scene)?;
+    let mut told = vec![(seconds(&program.line()?)?, 0.0)];
+    for _ in 0..3 {
+        for _ in 0..2 {
+            told.push((seconds(&program.line()?)?, 0.0));
+        }
+        checkpoint_and_kill(&mut program, &scene.image())?;
+        let gone = Instant::now();
+        std::thread::sleep(Duration::from_millis(300));
+        program = restore_detached(program.pid(), &scene.image(), &scene)?;
+        let gap = gone.elapsed().as_secs_f64();
+        told.push((seconds(&program.line()?)?, gap));
+    }
+    for pair in told.windows(2) {
+        let [(before, _), (after, gap)] = pair else { continue };
+        let lived = after - before - gap;
+        ensure!((0.9..10.0).contains(&lived), "between two lines are {lived} s of {told:?}");
+    }
+    program.our_child().signal(Signal::KILL)?;
+    program.await_killed()
+}
+
+fn seconds(line: &str) -> Verdict<f64> {
+    Ok(line.parse()?)
+}
+
+/// Threads that are in restartable sequences nearly always, restored again and again: what was interrupted does not commit.
+fn section_is_aborted() -> Verdict {
+    let scene = Scene::new()?;
+    scene.images()?;
+    let mut program = Program::start(&RSEQ_SECTION.executable()?, &[], &scene)?;
+    let line = program.line()?;
+    if let Some(what) = line.strip_prefix("skipped: needs ") {
+        needs(false, what)?;
+    }
+    for _ in 0..5 {
+        ensure!(line == "at work", "it says '{line}'");
+        checkpoint_and_kill(&mut program, &scene.image())?;
+        std::thread::sleep(Duration::from_secs(1)); // what a section that goes on would have taken
+        program = restore_detached(program.pid(), &scene.image(), &scene)?;
+        program.tell("go on", "at work")?;
+    }
+    program.say("end")?;
+    program.finish()
 }

@@ -16,6 +16,8 @@ pub(super) fn registers(newborn: &mut Newborn, stopped: &StoppedTask, task: &Tas
     })?;
     if task.rseq.abort_ip != 0 {
         regs.rip = task.rseq.abort_ip;
+        // Nor is a system call taken up that stood in the sequence: the kernel would do so at the instruction before.
+        regs.orig_rax = u64::MAX;
     }
     if regs.in_syscall().is_none() || regs.syscall_result() != RESTART_BLOCK {
         return Ok(regs);
