@@ -39,7 +39,7 @@ pub mod setup {
     pub const CQSIZE: u32 = 1 << 3;
     /// An operation that cannot be begun does not end the submission (Linux 5.18).
     pub const SUBMIT_ALL: u32 = 1 << 7;
-    /// [`super::SQ_TASKRUN`] tells of completions that wait for the task (Linux 5.19).
+    /// `IORING_SQ_TASKRUN` tells of completions that wait for the task (Linux 5.19).
     pub const TASKRUN_FLAG: u32 = 1 << 9;
     /// Only one task submits (Linux 6.0).
     pub const SINGLE_ISSUER: u32 = 1 << 12;
