@@ -7,6 +7,7 @@
 //     subject mappings N       that many mappings of a page each, all with contents
 //     subject descriptors N    that many open files: eventfds, ends of pipes, sockets and files of their own, in equal parts
 //     subject epoll N          that many eventfds, all watched by one epoll
+//     subject tree N           64 MiB of random memory, and that many children that have it in common, and wait, too
 #define _GNU_SOURCE
 #include <err.h>
 #include <errno.h>
@@ -20,9 +21,11 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8 };
@@ -155,6 +158,39 @@ static void compare_descriptors(void)
 	}
 }
 
+enum { TREE_PAGES = 64 << 8, CHECKED_BY_CHILDREN = 16 };
+static pid_t *children;
+static size_t child_count;
+
+// A child looks at some of the pages, and ends with its parent.
+static void bear(size_t count, const sigset_t *wanted)
+{
+	children = calloc(count, sizeof *children);
+	for (; child_count < count; child_count++) {
+		pid_t child = children[child_count] = fork();
+		if (child < 0)
+			err(1, "fork");
+		if (child > 0)
+			continue;
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL))
+			_exit(1);
+		int signal, same = 1;
+		sigwait(wanted, &signal);
+		for (size_t i = 0; i < CHECKED_BY_CHILDREN; i++)
+			same &= page(i * (TREE_PAGES / CHECKED_BY_CHILDREN), 1);
+		_exit(!same);
+	}
+}
+
+static void ask_children(void)
+{
+	for (size_t i = 0; i < child_count; i++) {
+		int status;
+		if (kill(children[i], SIGUSR1) || waitpid(children[i], &status, 0) != children[i] || status != 0)
+			errx(1, "child %zu is not as it was", i);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	if (argc != 3)
@@ -175,6 +211,8 @@ int main(int argc, char **argv)
 		open_all(size);
 	else if (strcmp(argv[1], "epoll") == 0)
 		watch_all(size);
+	else if (strcmp(argv[1], "tree") == 0)
+		reserve(TREE_PAGES), bear(size, &wanted);
 	else
 		reserve(size << 20 >> 12);
 	int signal;
@@ -183,5 +221,6 @@ int main(int argc, char **argv)
 		if (!page(i, 1))
 			errx(1, "page %zu is not as it was", i);
 	compare_descriptors();
+	ask_children();
 	return 0;
 }

@@ -29,7 +29,7 @@ use report::Report;
 /// Measure checkpoints and restores against plain writes and reads
 #[derive(Debug, Parser)]
 struct Options {
-    /// What to measure: memory, small, threads, mappings, descriptors, sparse [default: all]
+    /// What to measure: memory, small, threads, mappings, descriptors, tree, sparse [default: all]
     cases: Vec<String>,
     /// Rounds of each measurement; the median counts
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]

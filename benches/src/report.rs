@@ -203,7 +203,7 @@ fn show(value: f64, unit: Unit) -> String {
     }
 }
 
-fn mib(bytes: u64) -> f64 {
+pub(crate) fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 

@@ -54,6 +54,13 @@ impl Subject {
         self.end(Signal::KILL).map(drop)
     }
 
+    /// The same, of a program whose children end with it, and then come to us. There are no other children of ours then.
+    pub(crate) fn kill_with_children(self) -> Result<()> {
+        self.kill()?;
+        while waitpid(None, WaitOptions::empty()).is_ok() {}
+        Ok(())
+    }
+
     /// Lets it look whether all is as it was, and end.
     pub(crate) fn verify(mut self) -> Result<()> {
         let status = self.end(Signal::USR1)?;

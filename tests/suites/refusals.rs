@@ -196,7 +196,7 @@ fn refused_and_untouched(subject: &Subject, names: &[&str]) -> Verdict {
     program.go_on(Duration::ZERO)
 }
 
-const OBSTACLES: &[&str] = &["fd 11", "fd 12", "fd 15", "io_uring", "userfaultfd", "fanotify"];
+const OBSTACLES: &[&str] = &["fd 12", "fd 15", "userfaultfd", "fanotify"];
 
 fn kinds_not_supported() -> Verdict {
     refused_and_untouched(&FOREIGN_KINDS, OBSTACLES)

@@ -6,6 +6,7 @@ mod memory;
 mod small;
 mod sparse;
 mod threads;
+mod tree;
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub(crate) struct Case {
 
 /// All of them, in the order in which they are measured.
 pub(crate) const CASES: &[Case] =
-    &[memory::CASE, small::CASE, threads::CASE, mappings::CASE, descriptors::CASE, sparse::CASE];
+    &[memory::CASE, small::CASE, threads::CASE, mappings::CASE, descriptors::CASE, tree::CASE, sparse::CASE];
 
 /// Their names, for people.
 pub(crate) fn names() -> String {

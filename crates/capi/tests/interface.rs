@@ -94,8 +94,8 @@ fn an_image_of_another_name_leaves_nothing_behind_its_descriptor() {
 fn a_program_that_cannot_be_captured_is_told_why_and_goes_on() {
     needs_root!();
     let scene = Scene::new();
-    let refused = scene.own(NOTHING, &["netlink"]);
-    refused.failed_with(EPERM, "netlink");
+    let refused = scene.own(NOTHING, &["packet"]);
+    refused.failed_with(EPERM, "packet");
     assert!(refused.stdout().contains("counted on"), "{refused:?}");
     assert_eq!(refused.code(), Some(20), "{refused:?}");
 }

@@ -1,8 +1,8 @@
 // Checkpoints itself while three other threads count and allocate, then tells in which copy it is, and that its state
 // is what it was: `own FILE FLAGS [MODE]`.
 //
-// Modes: "ignore" ignores SIGCHLD, so that the helper leaves no status behind; "netlink" has a
-// netlink socket, which is refused.
+// Modes: "ignore" ignores SIGCHLD, so that the helper leaves no status behind; "packet" has a
+// packet socket, which is refused.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -48,7 +48,7 @@ int main(int argc, char **argv) {
     const char *mode = argc > 3 ? argv[3] : "";
     if (strcmp(mode, "ignore") == 0)
         signal(SIGCHLD, SIG_IGN);
-    if (strcmp(mode, "netlink") == 0 && socket(AF_NETLINK, SOCK_RAW, 0) < 0)
+    if (strcmp(mode, "packet") == 0 && socket(AF_PACKET, SOCK_RAW, 0) < 0)
         return 1;
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++)

@@ -155,25 +155,37 @@ impl Tables {
         let mut request = Messages { bytes: Vec::new(), count: 0 };
         let kind = NFTABLES << 8 | message::GET_TABLE;
         request.message(kind, NLM_F_REQUEST | NLM_F_DUMP, INET, 0, |_| {});
+        let ours = self.sequence;
+        self.sequence += 1;
+        request.bytes[8..12].copy_from_slice(&ours.to_ne_bytes());
         send(&self.socket, &request.bytes, SendFlags::empty())?;
         let mut names = Vec::new();
         loop {
             let mut buffer = vec![0_u8; 1 << 16];
             let (len, _) = recv(&self.socket, buffer.as_mut_slice(), RecvFlags::empty())?;
             let mut rest = &buffer[..len];
-            while let Some(len) =
-                rest.get(..4).and_then(<[u8]>::first_chunk).map(|len| u32::from_ne_bytes(*len))
-            {
-                let kind = rest.get(4..6).map_or(0, |kind| u32::from(kind[0]) | u32::from(kind[1]) << 8);
-                if kind == NLMSG_DONE || kind == u32::from(NLMSG_ERROR) {
-                    return Ok(names);
+            while !rest.is_empty() {
+                let word = |at: usize| {
+                    rest.get(at..at + 4)
+                        .and_then(<[u8]>::first_chunk)
+                        .map_or(0, |word| u32::from_ne_bytes(*word))
+                };
+                let (len, kind, sequence) = (word(0) as usize, word(4) & 0xffff, word(8));
+                // Answers to a transaction that failed may still be there.
+                match kind {
+                    _ if sequence != ours => {}
+                    NLMSG_DONE => return Ok(names),
+                    kind if kind == u32::from(NLMSG_ERROR) => {
+                        return Err(Errno::from_raw_os_error(-word(16).cast_signed()));
+                    }
+                    _ => {
+                        // The name is the first attribute.
+                        let attribute = (word(20) & 0xffff) as usize;
+                        let name = rest.get(24..20 + attribute).unwrap_or_default();
+                        names.push(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
+                    }
                 }
-                // The name is the first attribute.
-                let attribute =
-                    rest.get(20..).and_then(<[u8]>::first_chunk).map_or(4, |len| u16::from_ne_bytes(*len));
-                let name = rest.get(24..20 + usize::from(attribute)).unwrap_or_default();
-                names.push(String::from_utf8_lossy(name).trim_end_matches('\0').to_owned());
-                rest = rest.get((len as usize).max(16).next_multiple_of(4)..).unwrap_or_default();
+                rest = rest.get(len.max(16).next_multiple_of(4)..).unwrap_or_default();
             }
         }
     }
