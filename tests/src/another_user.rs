@@ -10,7 +10,7 @@ use crate::ensure;
 use crate::law::{self, Occasion};
 use crate::program::Program;
 use crate::rekindle::exit::REFUSED;
-use crate::rekindle::{self, checkpoint_and_kill, restore_detached};
+use crate::rekindle::{self, checkpoint, restore_detached};
 use crate::scene::Scene;
 use crate::snapshot::Snapshot;
 use crate::subjects::Subject;
@@ -66,7 +66,14 @@ pub fn as_another_user(subject: &Subject) -> Verdict {
     let scene = scene()?;
     let mut program = at_save_point(subject, &scene)?;
     let (pid, before) = (program.pid(), Snapshot::of(program.pid())?);
-    checkpoint_and_kill(&mut program, &scene.image())?;
+    let outcome = rekindle::run(&mut checkpoint(pid, &scene.image(), &["--kill"])?)?;
+    if outcome.status.exit_status() == Some(REFUSED) && outcome.stderr.contains("run the program as root") {
+        program.go_on(Duration::ZERO).context("after a refusal")?;
+        return Err(Trouble::Needs(format!("the program's own rights to be root's: {}", outcome.stderr)));
+    }
+    outcome.succeeded()?;
+    program.family().add(rekindle::pids_in(&scene.image())?);
+    program.await_killed()?;
     let gone = Instant::now();
     let program = restore_detached(pid, &scene.image(), &scene)?;
     let gap = gone.elapsed();

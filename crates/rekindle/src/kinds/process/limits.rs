@@ -11,6 +11,7 @@ use rekindle_tracee::{Answers, Batch, StoppedTask};
 
 /// Resource 1 of getrlimit(2).
 const RLIMIT_FSIZE: usize = 1;
+const RLIMIT_NOFILE: usize = 7;
 /// The memory that is shared with a process while it executes our steps.
 const NEEDED_FILE_SIZE: u64 = 1 << 20;
 
@@ -33,6 +34,21 @@ impl ProcessKind for Limits {
     type Question = ();
 
     fn survey(view: &ProcessView, refusals: &mut Refusals) {
+        let numbers = view.limits.by_number[RLIMIT_NOFILE].soft.to_raw();
+        let taken = view.fds.iter().filter(|fd| u64::from(fd.fd.unsigned_abs()) < numbers).count() as u64;
+        if taken >= numbers
+            && let Err(why) = features::map_files()
+        {
+            refusals.add(
+                "descriptor-limit",
+                "the process",
+                format!(
+                    "it has no descriptor free for the memory by which it is asked (its limit is {numbers}), and without \
+                     CAP_CHECKPOINT_RESTORE that needs one for a moment ({why})"
+                ),
+                "run rekindle as root, or raise that limit with prlimit(1)",
+            );
+        }
         let file_size = view.limits.by_number[RLIMIT_FSIZE].soft.to_raw();
         if file_size < NEEDED_FILE_SIZE
             && let Err(why) = features::map_files()
