@@ -267,7 +267,7 @@ fn build(record: &Record, stream: &Stream, received: &[u8], sent: &[u8]) -> Resu
     fill(&socket, Queue::Sent, sent).map_err(failed("filling the queue of"))?;
     // With it chosen, nothing is sent.
     repair::choose(&socket, Queue::Received).map_err(failed("completing"))?;
-    repair::set_window(&socket, &window(stream, record.state)).map_err(failed("setting the window of"))?;
+    repair::set_window(&socket, &window(stream)).map_err(failed("setting the window of"))?;
     Ok(socket)
 }
 
@@ -314,18 +314,17 @@ fn fill(socket: impl AsFd, queue: Queue, mut bytes: &[u8]) -> Result<(), Errno> 
     Ok(())
 }
 
-/// The windows. Of one that has received a FIN, the numbers lie behind that, which is still to come.
-fn window(stream: &Stream, state: u32) -> Vec<u8> {
-    let mut window = stream.window.clone();
-    if was_ended(state) {
-        // snd_wl1, rcv_wup: the fields that are numbers of the receiving direction
-        for at in [0, 16] {
-            if let Some(bytes) = window.get_mut(at..at + 4) {
-                let end = stream.receive_end();
-                let number = bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
-                if number.wrapping_sub(end).cast_signed() > 0 {
-                    bytes.copy_from_slice(&end.to_ne_bytes());
-                }
+/// The windows. Numbers of the receiving direction may lie behind the end of what was received: of one that has received a FIN,
+/// which is still to come, and of one that has received segments behind a gap, which are sent again.
+fn window(stream: &Stream) -> Vec<u8> {
+    const SND_WL1: usize = 0;
+    const RCV_WUP: usize = 16;
+    let (mut window, end) = (stream.window.clone(), stream.receive_end());
+    for at in [SND_WL1, RCV_WUP] {
+        if let Some(bytes) = window.get_mut(at..at + 4) {
+            let number = bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes));
+            if number.wrapping_sub(end).cast_signed() > 0 {
+                bytes.copy_from_slice(&end.to_ne_bytes());
             }
         }
     }
