@@ -33,7 +33,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 /// What is done about sockets whose other ends are in processes outside of the tree.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,15 +122,17 @@ impl TreeView {
         Ok(Self::of(processes, zombies))
     }
 
-    /// That of a tree that stands still, and of which there was an `earlier` glance.
-    pub fn of_frozen(tree: &FrozenTree, earlier: Option<Self>) -> Result<Self, Error> {
-        let mut earlier: HashMap<i32, ProcessView> =
-            earlier.into_iter().flat_map(|tree| tree.processes).map(|view| (view.pid, view)).collect();
-        let pids: Vec<(i32, Option<ProcessView>)> =
-            tree.processes().iter().map(Frozen::pid).map(|pid| (pid, earlier.remove(&pid))).collect();
-        let views = parallel::map(&pids, |(pid, earlier), _: &mut ()| {
-            ProcessView::read_frozen(*pid, earlier.as_ref())
-        })?;
+    /// What of a glance counts once the tree is frozen: the mappings of those that rest.
+    pub fn into_resting(self) -> Resting {
+        let at_rest = |view: ProcessView| Some((view.pid, Mutex::new(Some((view.rest?, view.mappings)))));
+        Resting(self.processes.into_iter().filter_map(at_rest).collect())
+    }
+
+    /// That of a tree that stands still; `earlier`, some of its processes rested.
+    pub fn of_frozen(tree: &FrozenTree, earlier: &Resting) -> Result<Self, Error> {
+        let pids: Vec<i32> = tree.processes().iter().map(Frozen::pid).collect();
+        let views =
+            parallel::map(&pids, |pid, _: &mut ()| ProcessView::read_frozen(*pid, earlier.take(*pid)))?;
         let moved: Vec<i32> = views.iter().filter(|view| view.rest.is_none()).map(|view| view.pid).collect();
         let mut processes = Vec::with_capacity(views.len());
         for mut view in views {
@@ -259,6 +261,19 @@ fn look_at(pid: i32, read: fn(i32) -> Result<ProcessView, Error>) -> Result<Foun
     }
 }
 
+/// The mappings of processes that were at rest, by pid; each is taken once.
+#[derive(Default)]
+pub struct Resting(HashMap<i32, Mutex<Option<RestingMappings>>>);
+
+/// The mappings of a process, and the rest that they were read in.
+type RestingMappings = (Rest, Vec<smaps::Entry>);
+
+impl Resting {
+    fn take(&self, pid: i32) -> Option<RestingMappings> {
+        self.0.get(&pid)?.lock().ok()?.take()
+    }
+}
+
 /// A process as /proc shows it.
 pub struct ProcessView {
     /// The process.
@@ -344,18 +359,13 @@ impl ProcessView {
         })
     }
 
-    /// Reads all of a process that stands still, but for mappings that are as they were at an earlier glance.
-    fn read_frozen(pid: i32, earlier: Option<&Self>) -> Result<Self, Error> {
+    /// Reads all of a process that stands still, but for mappings that are as they were `earlier`, when it rested.
+    fn read_frozen(pid: i32, earlier: Option<RestingMappings>) -> Result<Self, Error> {
         Self::read_with(pid, |threads| {
-            let known = earlier.and_then(|view| Some((view, view.rest.as_ref()?)));
-            if let Some((earlier, rest)) = known.filter(|(_, rest)| rest.lasts(pid, threads)) {
+            if let Some((rest, known)) = earlier.filter(|(rest, _)| rest.lasts(pid, threads)) {
                 let now = mappings::glance(pid)?;
-                let is_same = now
-                    .iter()
-                    .map(|entry| &entry.mapping)
-                    .eq(earlier.mappings.iter().map(|entry| &entry.mapping));
-                if is_same {
-                    return Ok((earlier.mappings.clone(), Some(rest.clone())));
+                if now.iter().map(|entry| &entry.mapping).eq(known.iter().map(|entry| &entry.mapping)) {
+                    return Ok((known, Some(rest)));
                 }
             }
             Ok((mappings::read(pid)?, None))

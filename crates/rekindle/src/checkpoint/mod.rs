@@ -220,12 +220,13 @@ impl<'p> Checkpoint<'p> {
         fault::point("checkpoint-surveyed")?;
         let tasks: Vec<(i32, Vec<i32>)> =
             before.iter().flat_map(|tree| &tree.processes).map(ProcessView::task_ids).collect();
+        let resting = before.map(TreeView::into_resting).unwrap_or_default();
 
         let mut waits = waits::read(&tasks);
         let frozen_at = Instant::now();
         let mut frozen = FrozenTree::freeze(self.pid, std::process::id().cast_signed(), self.timeout)?;
         fault::point("checkpoint-frozen")?;
-        let mut tree = judge(TreeView::of_frozen(&frozen, before)?)?;
+        let mut tree = judge(TreeView::of_frozen(&frozen, &resting)?)?;
         for view in &mut tree.processes {
             view.waits = waits.remove(&view.pid).unwrap_or_default();
         }

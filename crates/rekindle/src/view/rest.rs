@@ -11,10 +11,8 @@ use rekindle_procfs::State;
 use rekindle_procfs::syscall::{self, Syscall};
 
 /// The sleep that each thread of a process is in, in order of tid.
-#[derive(Clone)]
 pub(super) struct Rest(Vec<Sleep>);
 
-#[derive(Clone)]
 struct Sleep {
     tid: i32,
     voluntary_switches: u64,
