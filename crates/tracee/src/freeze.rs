@@ -45,7 +45,14 @@ impl Frozen {
                     }
                     patience.pause();
                 }
-                None if seized.is_empty() => break,
+                None if seized.is_empty() => {
+                    // A thread that executes a program ends those that we hold, and has the number of one of them by now.
+                    let held = frozen.tasks.len();
+                    frozen.forget_ended()?;
+                    if frozen.tasks.len() == held {
+                        break;
+                    }
+                }
                 _ => frozen.await_stops(seized, deadline, timeout)?,
             }
         }

@@ -10,6 +10,9 @@ use crate::waits::voluntary_switches;
 use rekindle_procfs::State;
 use rekindle_procfs::syscall::{self, Syscall};
 
+/// Looking whether more threads than these rest takes longer than reading what their process has mapped.
+const THREADS_MAX: usize = 32;
+
 /// The sleep that each thread of a process is in, in order of tid.
 pub(super) struct Rest(Vec<Sleep>);
 
@@ -23,6 +26,9 @@ struct Sleep {
 impl Rest {
     /// That of a process with these threads, as just read. None: one of them does not sleep, or the kernel does not tell.
     pub(super) fn of(pid: i32, threads: &[ThreadView]) -> Option<Self> {
+        if threads.len() > THREADS_MAX {
+            return None;
+        }
         threads.iter().map(|thread| Sleep::of(pid, thread, State::Sleeping)).collect::<Option<_>>().map(Self)
     }
 
